@@ -2,8 +2,8 @@
 
     error: <what> (<file>:<where>) - <what to do>
 
-Code raises one of the classes below; `run_script` prints it and exits with its code. Whatever else
-escapes is sorted by `classified`, so no traceback reaches a user unless `--debug` asks for it.
+Code raises one of the classes below; `core.script.run` prints it and exits with its code. Whatever else
+escapes is sorted by `core.script.classified`, so no traceback reaches a user unless `--debug` asks for it.
 """
 
 import enum
@@ -55,7 +55,7 @@ class DataError(ClassifierError, ValueError):
     exit_code = ExitCode.DATA
 
 
-class EnvironmentFault(ClassifierError):
+class MachineError(ClassifierError):
     """The machine refuses: disk, permissions, memory, network."""
 
     exit_code = ExitCode.ENVIRONMENT
@@ -83,3 +83,11 @@ class MissedError(ClassifierError):
     """A result that was required was not reached."""
 
     exit_code = ExitCode.MISSED
+
+
+class Stopped(ClassifierError):  # noqa: N818 - not a fault
+    """A signal ended the run, after what was reached had been saved."""
+
+    def __init__(self, signal_number: int, what: str) -> None:
+        super().__init__(what)
+        self.exit_code = ExitCode(128 + signal_number)

@@ -1,0 +1,148 @@
+"""Writing files so that nothing half-written ever carries a final name, and directory locks."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from core.errors import LockedError, MachineError
+
+_STAGING = ".tmp-"
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, *, binary: bool = False) -> Iterator[IO]:
+    """Opens a temporary sibling for writing and renames it to `path` when the block succeeds.
+
+    Text is UTF-8 with plain newlines. If the block fails, `path` is as it was before.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{_STAGING}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    text = {} if binary else {"encoding": "utf-8", "newline": ""}
+    try:
+        with temporary.open("wb" if binary else "w", **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a whole text file under the rules of `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def staging(directory: Path) -> Iterator[Path]:
+    """A directory to write files in that `commit` then moves into `directory`.
+
+    It is made inside `directory`, so that moving is a rename on one file system, and is removed
+    with whatever is still in it when the block ends.
+    """
+    stage = directory / f"{_STAGING}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    stage.mkdir()
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def commit(stage: Path, names: list[str], directory: Path) -> None:
+    """Moves files out of a staging directory, in the given order, each by one rename.
+
+    All are flushed to disk before the first is renamed, so the last name in the list can serve as
+    the mark that the rest is complete.
+    """
+    for name in names:
+        with (stage / name).open("rb") as file:
+            os.fsync(file.fileno())
+    for name in names:
+        (stage / name).replace(directory / name)
+    sync_directory(directory)
+
+
+def sync_directory(directory: Path) -> None:
+    """Flushes a directory's entries to disk, so that a rename in it outlives a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unfinished(directory: Path) -> list[Path]:
+    """What interrupted writers left in a directory."""
+    return sorted(directory.glob(f"{_STAGING}*"))
+
+
+def sweep(directory: Path) -> None:
+    """Removes what interrupted writers left. Call it only with the directory's lock held."""
+    for path in unfinished(directory):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def make_directory(path: str | os.PathLike) -> Path:
+    """Makes a directory with its parents, if it is not there; MachineError if that cannot be."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(
+            f"cannot make the directory: {error.strerror}", where=str(path)
+        ) from None
+    return path
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds the one writer's lock of a directory; the kernel frees it when the holder dies.
+
+    Raises:
+        LockedError: another process holds it; its process id and host are named.
+        MachineError: the directory cannot be written to.
+    """
+    path = directory / _LOCK
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise MachineError(
+            f"cannot write to the directory: {error.strerror}", where=str(directory)
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise LockedError(
+                f"the directory is in use by {holder}",
+                where=str(directory),
+                remedy="wait for it to end, or use another directory",
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield

@@ -1,0 +1,113 @@
+"""CIFAR-10 (Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009).
+
+60,000 RGB pictures of 32x32 in 10 classes: 50,000 to train on and 10,000 to test on. Read from the
+binary archive, whose rows are one label byte and 3,072 pixel bytes (red, green, blue planes); the
+archive is never extracted, and there is nothing in it to unpickle.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import DataError
+from datasets import download, tfrecord
+from datasets.conversion import Source
+from datasets.spec import Example
+
+CLASS_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+ARCHIVE = download.Archive(
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    size=170_052_171,
+    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+)
+SIZE = 32
+ROWS = 10_000  # per member of the archive
+ROW_BYTES = 1 + 3 * SIZE * SIZE
+MEMBERS = {
+    **{f"data_batch_{number}.bin": "train" for number in range(1, 6)},
+    "test_batch.bin": "test",
+}
+
+
+def source(options: Any) -> Source:
+    """CIFAR-10 from --source_archive, or from a download.
+
+    Args:
+        options: the converter's flags; read here: source_archive, archive_sha256, dataset_dir.
+    """
+    settings = {}
+    if options.source_archive:
+        settings["archive_sha256"] = download.checked(
+            options.source_archive, options.archive_sha256, ARCHIVE
+        )
+
+    def examples() -> Iterator[tuple[str, Example]]:
+        if options.source_archive:
+            yield from _examples(Path(options.source_archive))
+            return
+        with download.fetched(ARCHIVE, options.dataset_dir) as archive:
+            settings["archive_sha256"] = ARCHIVE.sha256
+            yield from _examples(archive)
+
+    return Source(CLASS_NAMES, settings, examples, total=len(MEMBERS) * ROWS)
+
+
+def members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The data files of the archive as (name, content), in the archive's order.
+
+    Raises:
+        DataError: it is no gzipped tar, or a data file is missing, doubled or of another size.
+    """
+    missing = set(MEMBERS)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if name not in missing or not member.isreg():
+                    continue
+                if member.size != ROWS * ROW_BYTES:
+                    raise DataError(
+                        f"{name} has {member.size} bytes, expected {ROWS * ROW_BYTES}",
+                        where=str(archive),
+                    )
+                missing.remove(name)
+                yield name, tar.extractfile(member).read(member.size)
+                if not missing:
+                    return
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"cannot read the archive: {error}", where=str(archive)) from None
+    raise DataError(
+        f"{', '.join(sorted(missing))} not in the archive",
+        where=str(archive),
+        remedy="is it cifar-10-binary.tar.gz?",
+    )
+
+
+def _examples(archive: Path) -> Iterator[tuple[str, Example]]:
+    for name, content in members(archive):
+        rows = np.frombuffer(content, np.uint8).reshape(ROWS, ROW_BYTES)
+        labels = rows[:, 0]
+        wrong = np.flatnonzero(labels >= len(CLASS_NAMES))
+        if wrong.size:
+            raise DataError(
+                f"label {labels[wrong[0]]} at row {wrong[0]} of {name}", where=str(archive)
+            )
+        planes = rows[:, 1:].reshape(ROWS, 3, SIZE, SIZE)
+        images = tfrecord.encode_png(planes.transpose(0, 2, 3, 1))
+        for row, (encoded, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+            filename = f"{name}:{row}".encode()
+            yield MEMBERS[name], Example(encoded, "png", SIZE, SIZE, label, filename)

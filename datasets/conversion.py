@@ -1,0 +1,163 @@
+"""Writes a dataset: record files, labels.txt, and dataset.json as the mark that all is there."""
+
+import contextlib
+import csv
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core import files, progress
+from core.errors import FlagError
+from datasets import tfrecord
+from datasets.spec import LABELS, MANIFEST, Dataset, Example, Split, labels_text
+
+SKIPPED = "skipped.csv"
+
+
+class Skipped(NamedTuple):
+    """A picture that was left out."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the pictures of a dataset come from.
+
+    Args:
+        class_names: in label order.
+        settings: all that the records depend on; kept in dataset.json, so that a second run can
+            tell whether the same dataset is asked for.
+        examples: called once; yields (split name, Example), or Skipped for what was left out.
+        total: how many pictures there are, if known.
+        channels: 3 for RGB, 1 for grey.
+        num_shards: record files per split; 0 for one file without a shard number in its name.
+    """
+
+    class_names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    examples: Callable[[], Iterable[tuple[str, Example] | Skipped]]
+    total: int | None = None
+    channels: int = 3
+    num_shards: int = 0
+
+
+class Result(NamedTuple):
+    """What a conversion came to."""
+
+    dataset: Dataset
+    skipped: list[Skipped]
+    written: bool  # False: an identical dataset was there already
+
+
+def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = False) -> Result:
+    """Writes the dataset, unless the same one is there already.
+
+    Raises:
+        FlagError: another dataset is there and `overwrite` is not set.
+        DataError: a picture is bad.
+        LockedError: another converter works on the directory.
+        MachineError: the disk is full or the directory cannot be written.
+    """
+    directory = files.make_directory(dataset_dir)
+    with files.locked(directory):
+        files.sweep(directory)
+        manifest = directory / MANIFEST
+        if manifest.exists() and not overwrite:
+            return Result(_same_or_error(name, source, manifest), [], written=False)
+        with files.staging(directory) as stage:
+            dataset, skipped = _write(name, source, stage)
+            old = Dataset.read(manifest) if manifest.exists() else None
+            _commit(dataset, stage, directory)
+            if old:
+                _remove_stale(old, dataset, directory)
+    return Result(dataset, skipped, written=True)
+
+
+def _same_or_error(name: str, source: Source, manifest: Path) -> Dataset:
+    """The dataset that is there, if it is the one that was asked for."""
+    there = Dataset.read(manifest)
+    differences = [
+        f"{key}: {there.source.get(key)} there, {value} asked for"
+        for key, value in source.settings.items()
+        if there.source.get(key) != value
+    ]
+    if there.name != name:
+        differences = [f"dataset_name: {there.name} there, {name} asked for"]
+    if differences:
+        raise FlagError(
+            f"the directory holds another dataset; {'; '.join(differences)}",
+            where=str(manifest),
+            remedy="pass --overwrite to replace it, or another --dataset_dir",
+        )
+    return there
+
+
+def _write(name: str, source: Source, stage: Path) -> tuple[Dataset, list[Skipped]]:
+    """Writes all files of the dataset into the staging directory, dataset.json included."""
+    writers: dict[str, list[tfrecord.ShardWriter]] = {}
+    counts: dict[str, list[int]] = {}
+    skipped: list[Skipped] = []
+    with contextlib.ExitStack() as stack, progress.bar(f"Converting {name}", source.total) as done:
+        for item in source.examples():
+            done()
+            if isinstance(item, Skipped):
+                skipped.append(item)
+                continue
+            split, example = item
+            if split not in writers:
+                writers[split] = [
+                    tfrecord.ShardWriter(stage / f"{split}-{number}")
+                    for number in range(max(source.num_shards, 1))
+                ]
+                for writer in writers[split]:
+                    stack.callback(writer.close)
+                counts[split] = [0] * len(source.class_names)
+            # Dealt out in turn, so that reading the shards in turn gives the order back.
+            writers[split][sum(counts[split]) % len(writers[split])].write(example)
+            counts[split][example.label] += 1
+    splits = {
+        split: Split(_named(name, split, writers[split], stage, source), tuple(counts[split]))
+        for split in sorted(writers, key=("train", "validation", "test").index)
+    }
+    dataset = Dataset(name, source.class_names, splits, source.channels, source.settings)
+    files.write_text(stage / LABELS, labels_text(source.class_names))
+    files.write_text(stage / MANIFEST, dataset.to_json())
+    if skipped:
+        with (stage / SKIPPED).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([Skipped._fields, *skipped])
+    return dataset, skipped
+
+
+def _named(
+    name: str, split: str, writers: list[tfrecord.ShardWriter], stage: Path, source: Source
+) -> tuple:
+    """Gives the record files of a split their final names, inside the staging directory."""
+    filled = [(number, writer) for number, writer in enumerate(writers) if writer.records]
+    shards = []
+    for number, writer in filled:
+        file = f"{name}_{split}.tfrecord"
+        if source.num_shards:
+            file = f"{name}_{split}_{number:05d}-of-{len(filled):05d}.tfrecord"
+        path = (stage / f"{split}-{number}").rename(stage / file)
+        shards.append(writer.shard(file, files.sha256(path)))
+    return tuple(shards)
+
+
+def _commit(dataset: Dataset, stage: Path, directory: Path) -> None:
+    """Moves the files to their final names; dataset.json is withdrawn first and comes back last."""
+    shards = [shard.file for split in dataset.splits.values() for shard in split.shards]
+    extra = [SKIPPED] if (stage / SKIPPED).exists() else []
+    (directory / MANIFEST).unlink(missing_ok=True)
+    files.commit(stage, [*shards, *extra, LABELS, MANIFEST], directory)
+
+
+def _remove_stale(old: Dataset, new: Dataset, directory: Path) -> None:
+    """Removes the record files of a dataset that was replaced."""
+    kept = {shard.file for split in new.splits.values() for shard in split.shards}
+    for split in old.splits.values():
+        for shard in split.shards:
+            if shard.file not in kept:
+                (directory / shard.file).unlink(missing_ok=True)

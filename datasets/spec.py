@@ -1,0 +1,244 @@
+"""What a dataset is: class names, and per split the record files with their counts.
+
+The converter saves this as `dataset.json` beside the records, last of all its files, so that its
+presence means the dataset is complete. Training and evaluation read it back, which is why nobody
+has to edit Python to bring pictures of their own. Data that research/slim wrote has no
+dataset.json: then file names, labels.txt and the record headers tell the same facts.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core import files
+from core.errors import DataError, FlagError
+from datasets import dataset_factory, records
+
+MANIFEST = "dataset.json"
+LABELS = "labels.txt"
+
+
+class Example(NamedTuple):
+    """One picture on its way into a record."""
+
+    encoded: bytes  # a complete PNG or JPEG file
+    format: str  # "png" or "jpeg"
+    height: int  # pixels
+    width: int  # pixels
+    label: int  # position in the class names
+    filename: bytes = b""  # where it came from; bytes, since file names need not be UTF-8
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One record file."""
+
+    file: str  # its name inside the dataset directory
+    records: int
+    bytes: int
+    sha256: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The record files of one split, in reading order."""
+
+    shards: tuple[Shard, ...]
+    class_counts: tuple[int, ...] = ()  # pictures per class; empty if unknown
+
+    @property
+    def samples(self) -> int:
+        """The number of pictures."""
+        return sum(shard.records for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """The size of the record files."""
+        return sum(shard.bytes for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A converted dataset: what dataset.json says."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Split]
+    channels: int = 3
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what it was made from
+
+    def to_json(self) -> str:
+        """The text of dataset.json."""
+        content = dataclasses.asdict(self)
+        for name, split in self.splits.items():
+            content["splits"][name] = {"samples": split.samples, **content["splits"][name]}
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> "Dataset":
+        """The dataset that a dataset.json describes; DataError if it is not one."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            splits = {
+                name: Split(
+                    tuple(Shard(**shard) for shard in split["shards"]),
+                    tuple(split["class_counts"]),
+                )
+                for name, split in content["splits"].items()
+            }
+            return cls(
+                content["name"],
+                tuple(content["class_names"]),
+                splits,
+                content["channels"],
+                content["source"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"not a dataset description: {error!r}",
+                where=str(path),
+                remedy="convert the dataset again",
+            ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedSplit:
+    """One split of a dataset, ready to be read."""
+
+    name: str  # of the dataset
+    split: str
+    directory: Path
+    class_names: tuple[str, ...]
+    channels: int
+    shards: tuple[Shard, ...]
+
+    @property
+    def num_samples(self) -> int:
+        """The number of pictures."""
+        return sum(shard.records for shard in self.shards)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, before any --labels_offset."""
+        return len(self.class_names)
+
+    @property
+    def paths(self) -> list[str]:
+        """The record files, in reading order."""
+        return [str(self.directory / shard.file) for shard in self.shards]
+
+
+def load(directory: str | os.PathLike, name: str, split: str) -> LoadedSplit:
+    """Finds a split and checks that its record files are there, whole in size.
+
+    Args:
+        directory: where the dataset was written.
+        name: of the dataset, as it was given to the converter.
+        split: for example "train", "validation" or "test".
+
+    Raises:
+        FlagError: no such directory, another dataset's directory, or no such split.
+        DataError: a record file is missing, cut short, or holds nothing.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise FlagError(
+            "no such directory", where=str(directory), remedy="check --dataset_dir, or convert it"
+        )
+    manifest = directory / MANIFEST
+    dataset = Dataset.read(manifest) if manifest.exists() else _from_files(directory, name, split)
+    if dataset.name != name:
+        raise FlagError(
+            f"--dataset_name is {name}, but the directory holds {dataset.name}",
+            where=str(directory),
+            remedy=f"pass --dataset_name={dataset.name} or another --dataset_dir",
+        )
+    if split not in dataset.splits:
+        raise FlagError(
+            f"split name {split} was not recognized",
+            where=str(directory),
+            remedy=f"splits here: {', '.join(dataset.splits)}",
+        )
+    shards = dataset.splits[split].shards
+    for position, shard in enumerate(shards, start=1):
+        _check_shard(directory / shard.file, shard, f"shard {position} of {len(shards)}")
+    loaded = LoadedSplit(name, split, directory, dataset.class_names, dataset.channels, shards)
+    if not loaded.num_samples:
+        raise DataError(f"split {split} holds no records", where=str(directory))
+    return loaded
+
+
+def _check_shard(path: Path, shard: Shard, which: str) -> None:
+    """DataError unless the file is there and has the size that was written."""
+    if not path.is_file():
+        raise DataError(f"{which} is missing", where=str(path), remedy="convert the dataset again")
+    size = path.stat().st_size
+    if size != shard.bytes:
+        raise DataError(
+            f"{which} has {size} bytes, {shard.bytes} were written",
+            where=str(path),
+            remedy="convert the dataset again",
+        )
+
+
+def _from_files(directory: Path, name: str, split: str) -> Dataset:
+    """The same facts for data without dataset.json, as research/slim writes it."""
+    if files.unfinished(directory):
+        raise DataError(
+            "a conversion into this directory was interrupted",
+            where=str(directory),
+            remedy="run download_and_convert_data.py again",
+        )
+    known = dataset_factory.DATASETS.get(name, dataset_factory.Known())
+    found = [path for pattern in known.patterns(name, split) for path in directory.glob(pattern)]
+    if not found:
+        raise DataError(
+            f"no {MANIFEST}, and no record files of {name}, split {split}",
+            where=str(directory),
+            remedy="convert it with download_and_convert_data.py, or check --dataset_name, "
+            "--dataset_split_name and --dataset_dir",
+        )
+    shards = tuple(
+        Shard(path.name, records.count(path), path.stat().st_size) for path in sorted(found)
+    )
+    return Dataset(
+        name, _class_names(directory, known), {split: Split(shards)}, channels=known.channels
+    )
+
+
+def _class_names(directory: Path, known: "dataset_factory.Known") -> tuple[str, ...]:
+    """Class names from labels.txt, else numbers, if the dataset is one whose classes are known."""
+    labels = directory / LABELS
+    if labels.exists():
+        names = read_labels(labels)
+        return tuple(names.get(label, str(label)) for label in range(max(names) + 1))
+    if known.num_classes:
+        return tuple(str(label) for label in range(known.num_classes))
+    raise DataError(
+        f"neither {MANIFEST} nor {LABELS} tells the classes",
+        where=str(directory),
+        remedy=f"write {LABELS} with one id:name line per class",
+    )
+
+
+def labels_text(class_names: tuple[str, ...]) -> str:
+    """The text of labels.txt: one "id:name" line per class."""
+    return "".join(f"{label}:{name}\n" for label, name in enumerate(class_names))
+
+
+def read_labels(path: Path) -> dict[int, str]:
+    """labels.txt as id to name; DataError names the line that is not "id:name"."""
+    names = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        label, colon, name = line.partition(":")
+        if not (colon and label.strip().isdigit()):
+            raise DataError("not an id:name line", where=f"{path}:{number}")
+        names[int(label)] = name
+    if not names:
+        raise DataError("no class in it", where=str(path))
+    return names

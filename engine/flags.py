@@ -1,0 +1,277 @@
+"""Every flag of training and evaluation, each defined once, in the group it belongs to.
+
+Names and defaults are those of research/slim's train_image_classifier.py and
+eval_image_classifier.py; what differs, and why, stands in the flag's own help.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags as absl_flags
+
+from core.errors import FlagError
+from core.flags import Group
+from datasets.dataset_factory import DATASETS
+from nets.nets_factory import NETS
+from preprocessing.preprocessing_factory import PREPROCESSING
+
+OPTIMIZERS = ("adadelta", "adagrad", "adam", "ftrl", "momentum", "sgd", "rmsprop")
+SCHEDULES = ("fixed", "exponential", "polynomial")
+
+
+def define_training(flag_values: absl_flags.FlagValues) -> None:
+    """The flags of train_image_classifier.py."""
+    _define_run(flag_values)
+    _define_distribution(flag_values)
+    _define_optimizer(flag_values)
+    _define_learning_rate(flag_values)
+    _define_dataset(flag_values, split="train", batch_size=32)
+    group = Group("Training data", flag_values)
+    group.integer("num_readers", 4, "Record files that are read side by side.", lower=1)
+    group.integer(
+        "train_image_size", None, "Height and width in pixels; default: the net's own.", lower=1
+    )
+    _define_model(flag_values)
+    group = Group("Batch norm and dropout", flag_values)
+    group.float(
+        "batch_norm_decay",
+        None,
+        "Decay of the moving averages of batch norm; default: the net's own, 0.9997 (ResNet "
+        "0.997). A run of fewer than about 3/(1-decay) steps wants less, for example 0.99.",
+        lower=0.0,
+        upper=1.0,
+    )
+    _define_fine_tuning(flag_values)
+    _define_machine(flag_values)
+
+
+def define_evaluation(flag_values: absl_flags.FlagValues) -> None:
+    """The flags of eval_image_classifier.py."""
+    group = Group("Evaluation", flag_values)
+    group.string(
+        "checkpoint_path",
+        "/tmp/tfmodel/",
+        "Run directory (its newest checkpoint is taken) or one checkpoint, for example "
+        "DIR/model.ckpt-1234.",
+    )
+    group.string(
+        "eval_dir",
+        None,
+        "Directory for results.json and TensorBoard's event file; default: eval, inside the "
+        "checkpoint's directory (research/slim: /tmp/tfmodel/ for all runs).",
+    )
+    group.integer("max_num_batches", None, "Evaluate only so many batches; default: all.", lower=1)
+    group.integer(
+        "eval_image_size", None, "Height and width in pixels; default: that of the run.", lower=1
+    )
+    group.float(
+        "eval_interval_secs",
+        0.0,
+        "Keep evaluating each new checkpoint, looking for one so often, until training ends; "
+        "0: evaluate once.",
+        lower=0.0,
+    )
+    group.float("min_accuracy", None, "Exit with 8 if the accuracy is lower.", lower=0.0, upper=1.0)
+    group.boolean("quantize", False, "Not built: contrib quantisation has no successor.")
+    _define_dataset(flag_values, split="test", batch_size=100)
+    _define_model(flag_values)
+    group = Group("Moving averages", flag_values)
+    _define_moving_average(group)
+    _define_machine(flag_values)
+
+
+def _define_run(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Run", flag_values)
+    group.string("train_dir", "/tmp/tfmodel/", "Where checkpoints and event files are written.")
+    group.integer(
+        "max_number_of_steps", None, "Stop at this step; default: train until stopped.", lower=1
+    )
+    group.integer("seed", 0, "Decides initial weights, order, augmentation, dropout.", lower=0)
+    group.integer("log_every_n_steps", 10, "Steps between two log lines.", lower=1)
+    group.integer("save_summaries_secs", 600, "Seconds between two summaries.", lower=0)
+    group.integer(
+        "save_summaries_steps", None, "Steps between two summaries, instead of seconds.", lower=1
+    )
+    group.integer("save_interval_secs", 600, "Seconds between two checkpoints.", lower=0)
+    group.integer(
+        "save_interval_steps", None, "Steps between two checkpoints, instead of seconds.", lower=1
+    )
+    group.integer("keep_checkpoint_max", 5, "Older checkpoints are deleted; 0: keep all.", lower=0)
+
+
+def _define_distribution(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Distribution (more than one clone or replica is not built)", flag_values)
+    group.integer("num_clones", 1, "Copies of the model, one per GPU of this machine.", lower=1)
+    group.boolean("clone_on_cpu", False, "Use the CPU even if there is a GPU.")
+    group.integer("worker_replicas", 1, "Worker processes.", lower=1)
+    group.integer("num_ps_tasks", 0, "Parameter servers.", lower=0)
+    group.integer("task", 0, "Which worker this process is.", lower=0)
+    group.boolean("sync_replicas", False, "Collect the gradients of several workers.")
+    group.integer("replicas_to_aggregate", 1, "Gradients collected before an update.", lower=1)
+
+
+def _define_optimizer(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Optimizer", flag_values)
+    group.string("optimizer", "rmsprop", f"One of {', '.join(OPTIMIZERS)}.")
+    group.float(
+        "weight_decay", 0.00004, "L2 on weights; batch norm and biases have none.", lower=0.0
+    )
+    group.float("clip_gradient_norm", 0.0, "Largest global norm; 0: no limit.", lower=0.0)
+    group.float("adadelta_rho", 0.95, "Decay rate of adadelta.", lower=0.0, upper=1.0)
+    group.float(
+        "adagrad_initial_accumulator_value", 0.1, "Start value of the accumulators.", lower=0.0
+    )
+    group.float("adam_beta1", 0.9, "Decay of the first moment.", lower=0.0, upper=1.0)
+    group.float("adam_beta2", 0.999, "Decay of the second moment.", lower=0.0, upper=1.0)
+    group.float(
+        "opt_epsilon",
+        None,
+        "Epsilon of adadelta, adam and rmsprop. Default: 1e-8 for adam and adadelta, for which "
+        "research/slim's 1.0 stops learning, and 1.0 for rmsprop, on which its recipes rely.",
+        lower=0.0,
+    )
+    group.float("ftrl_learning_rate_power", -0.5, "Learning rate power of ftrl.", upper=0.0)
+    group.float("ftrl_initial_accumulator_value", 0.1, "Start value of ftrl.", lower=0.0)
+    group.float("ftrl_l1", 0.0, "L1 strength of ftrl.", lower=0.0)
+    group.float("ftrl_l2", 0.0, "L2 strength of ftrl.", lower=0.0)
+    group.float("momentum", 0.9, "Momentum of the momentum optimizer.", lower=0.0, upper=1.0)
+    group.float("rmsprop_momentum", 0.9, "Momentum of rmsprop.", lower=0.0, upper=1.0)
+    group.float("rmsprop_decay", 0.9, "Decay term of rmsprop.", lower=0.0, upper=1.0)
+    group.integer("quantize_delay", -1, "Not built: contrib quantisation has no successor.")
+    _define_moving_average(group)
+
+
+def _define_moving_average(group: Group) -> None:
+    group.float(
+        "moving_average_decay",
+        None,
+        "Training: keep moving averages of the model with this decay. Evaluation: use them; "
+        "default: if the run kept them.",
+        lower=0.0,
+        upper=1.0,
+    )
+
+
+def _define_learning_rate(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Learning rate", flag_values)
+    group.float("learning_rate", 0.01, "Initial learning rate.", lower=0.0)
+    group.string("learning_rate_decay_type", "exponential", f"One of {', '.join(SCHEDULES)}.")
+    group.float("learning_rate_decay_factor", 0.94, "Factor per decay, exponential.", lower=0.0)
+    group.float(
+        "num_epochs_per_decay",
+        2.0,
+        "Epochs per decay, exponential; the whole length of the schedule, polynomial.",
+        lower=0.0,
+    )
+    group.float("end_learning_rate", 0.0001, "Where a polynomial schedule ends.", lower=0.0)
+    group.float("warmup_epochs", 0.0, "Epochs of linear warm-up from 0.", lower=0.0)
+    group.float("label_smoothing", 0.0, "Share of label smoothing.", lower=0.0, upper=1.0)
+
+
+def _define_dataset(flag_values: absl_flags.FlagValues, split: str, batch_size: int) -> None:
+    group = Group("Dataset", flag_values)
+    group.string(
+        "dataset_name",
+        "imagenet",
+        f"{', '.join(DATASETS)}, or the name that a dataset of your own was converted under.",
+    )
+    group.string("dataset_split_name", split, "Which split to read.")
+    group.string("dataset_dir", None, "Directory of the converted dataset.")
+    group.integer("batch_size", batch_size, "Pictures per step.", lower=1)
+    group.integer("num_preprocessing_threads", 4, "Threads that decode pictures.", lower=1)
+
+
+def _define_model(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Model", flag_values)
+    group.string("model_name", "inception_v3", f"One of {', '.join(NETS)}.")
+    group.string(
+        "preprocessing_name",
+        None,
+        "inception, vgg, cifarnet, lenet, or the name of a net; default: what the net goes with.",
+    )
+    group.boolean("use_grayscale", False, "Turn colour pictures into grey ones.")
+    group.integer(
+        "labels_offset",
+        0,
+        "Subtracted from each label and from the number of classes, for nets without the "
+        "background class 0.",
+        lower=0,
+    )
+
+
+def _define_fine_tuning(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Fine-tuning", flag_values)
+    group.string(
+        "checkpoint_path",
+        None,
+        "Run directory or checkpoint to start from; a checkpoint in train_dir goes before it.",
+    )
+    group.string(
+        "checkpoint_exclude_scopes", None, "Scopes that are not restored, separated by commas."
+    )
+    group.string(
+        "trainable_scopes", None, "Scopes that are trained, separated by commas; default: all."
+    )
+    group.boolean(
+        "ignore_missing_vars", False, "Leave out variables that the checkpoint does not have."
+    )
+
+
+def _define_machine(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Machine", flag_values)
+    group.string("master", "", "Address of a TensorFlow server; default: this process.")
+    group.integer("inter_op_threads", 0, "Operations run side by side; 0: all cores.", lower=0)
+    group.integer("intra_op_threads", 0, "Threads within an operation; 0: all cores.", lower=0)
+
+
+def check_training(config: Any) -> None:
+    """FlagError for values of the training flags that do not go together."""
+    _check_model(config)
+    _check_known("learning_rate_decay_type", config.learning_rate_decay_type, SCHEDULES)
+    _check_known("Optimizer", config.optimizer, OPTIMIZERS)
+    if config.quantize_delay >= 0:
+        raise FlagError("--quantize_delay is not built", remedy="leave it at -1")
+    single = {"num_clones": 1, "worker_replicas": 1, "num_ps_tasks": 0, "task": 0}
+    single |= {"sync_replicas": False, "replicas_to_aggregate": 1}
+    for name, value in single.items():
+        if getattr(config, name) != value:
+            raise FlagError(
+                f"--{name}={getattr(config, name)}: training runs in one process on one device",
+                remedy=f"leave it at {value}",
+            )
+    if config.checkpoint_exclude_scopes and not config.checkpoint_path:
+        raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
+
+
+def check_evaluation(config: Any) -> None:
+    """FlagError for values of the evaluation flags that do not go together."""
+    if config.quantize:
+        raise FlagError("--quantize is not built", remedy="leave it out")
+    if "model_name" in config.given:
+        _check_model(config)
+    else:
+        _check_dataset(config)
+
+
+def scopes(value: str | None) -> list[str]:
+    """The entries of a comma-separated list of scopes, without blanks and closing slashes."""
+    return [scope.strip().rstrip("/") for scope in (value or "").split(",") if scope.strip()]
+
+
+def _check_model(config: Any) -> None:
+    _check_dataset(config)
+    NETS[config.model_name]
+    if config.preprocessing_name:
+        PREPROCESSING[config.preprocessing_name]
+
+
+def _check_dataset(config: Any) -> None:
+    if not config.dataset_dir:
+        raise FlagError("You must supply the dataset directory with --dataset_dir")
+
+
+def _check_known(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise FlagError(
+            f"{what} [{value}] was not recognized", remedy=f"choose from {', '.join(known)}"
+        )

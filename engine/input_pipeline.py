@@ -1,0 +1,185 @@
+"""From record files to batches of preprocessed images.
+
+The order of the steps, and why:
+
+1. Read the encoded records, shuffle them, and only then decode: the shuffle buffer holds small
+   PNG and JPEG files rather than large arrays.
+2. The order within an epoch is a pure function of (seed, epoch), and where training stands is
+   `global step x batch size` pictures. A run that resumes at step N therefore sees what the
+   uninterrupted run would have seen, and there is no state to save. What of an epoch has been
+   seen already is skipped before it is decoded.
+3. Epochs follow one another before batches are made, so every batch is full.
+4. Augmentation is keyed by (seed, epoch, record index), so that it does not depend on threads.
+"""
+
+from typing import Any, NamedTuple
+
+from core.compat import tf
+from core.errors import DataError
+from datasets import tfrecord
+from datasets.spec import LoadedSplit
+from preprocessing import preprocessing_factory
+
+SHUFFLE_BYTES = 1 << 30  # encoded records held in memory to shuffle; more of a split is mixed less
+_ENDLESS = tf.int64.max
+
+
+class Batch(NamedTuple):
+    """One batch, and the operation that starts the flow of them."""
+
+    images: tf.Tensor  # float32 [N, height, width, channels], preprocessed
+    labels: tf.Tensor  # int64 [N], after --labels_offset
+    ids: tf.Tensor  # int64 [N], index of the record within its split
+    start: tf.Operation  # run it once; training starts where the global step says
+
+
+def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
+    """Endless batches of augmented pictures, in an order that (seed, global step) decides.
+
+    Args:
+        dataset: the split to read.
+        config: read here: train_image_size, batch_size, seed, num_readers, and what `_examples`
+            reads.
+    """
+    samples = dataset.num_samples
+    position = tf.train.get_global_step() * config.batch_size
+    first_epoch, seen = position // samples, position % samples
+
+    def epoch_of_records(epoch: tf.Tensor) -> tf.data.Dataset:
+        records = _shuffled_records(dataset, config.seed, epoch, config.num_readers)
+        records = records.skip(tf.where(tf.equal(epoch, first_epoch), seen, 0))
+        # Together with the run's seed: what the augmentation of this picture is keyed by.
+        return records.map(lambda index, record: (index, record, epoch * samples + index))
+
+    records = tf.data.Dataset.range(first_epoch, _ENDLESS).flat_map(epoch_of_records)
+    batches = _examples(records, dataset, config.train_image_size, config, is_training=True).batch(
+        config.batch_size, drop_remainder=True
+    )
+    return _batch(batches, dataset, config)
+
+
+def evaluation_batch(dataset: LoadedSplit, image_size: int, config: Any) -> Batch:
+    """One pass over a split in its stored order; the last batch holds what is left.
+
+    Args:
+        dataset: the split to read.
+        image_size: height and width of the preprocessed images, pixels.
+        config: read here: batch_size, and what `_examples` reads.
+    """
+    records = tf.data.Dataset.from_tensor_slices(_shards(dataset)).flat_map(_records_of_shard)
+    records = records.map(lambda index, record: (index, record, index))
+    batches = _examples(records, dataset, image_size, config, is_training=False).batch(
+        config.batch_size
+    )
+    return _batch(batches, dataset, config)
+
+
+def _shards(dataset: LoadedSplit) -> tuple[list[str], list[int]]:
+    """The record files with the index of the first record of each."""
+    first, starts = 0, []
+    for shard in dataset.shards:
+        starts.append(first)
+        first += shard.records
+    return dataset.paths, starts
+
+
+def _records_of_shard(path: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
+    """(index, serialized record) of one file."""
+    return tf.data.TFRecordDataset(path).enumerate(tf.cast(first, tf.int64))
+
+
+def _shuffled_records(
+    dataset: LoadedSplit, seed: int, epoch: tf.Tensor, num_readers: int
+) -> tf.data.Dataset:
+    """(index, serialized record) of a split in the order of one epoch."""
+    shards = tf.data.Dataset.from_tensor_slices(_shards(dataset))
+    if len(dataset.shards) > 1:
+        shards = shards.shuffle(
+            len(dataset.shards), seed=_mixed(seed, 2 * epoch), reshuffle_each_iteration=False
+        )
+    records = shards.interleave(
+        _records_of_shard,
+        cycle_length=min(num_readers, len(dataset.shards)),
+        num_parallel_calls=min(num_readers, len(dataset.shards)),
+        deterministic=True,
+    )
+    bytes_per_record = sum(shard.bytes for shard in dataset.shards) / dataset.num_samples
+    buffer = min(dataset.num_samples, max(1, int(SHUFFLE_BYTES / bytes_per_record)))
+    return records.shuffle(buffer, seed=_mixed(seed, 2 * epoch + 1), reshuffle_each_iteration=False)
+
+
+def _mixed(seed: int, counter: tf.Tensor) -> tf.Tensor:
+    """A seed for one shuffle: distinct for distinct (seed, counter)."""
+    # Never 0: tf.data takes the pair of seeds (0, 0) for "no seed given".
+    return counter + (seed + 1) * (1 << 32)
+
+
+def _examples(
+    records: tf.data.Dataset, dataset: LoadedSplit, image_size: int, config: Any, is_training: bool
+) -> tf.data.Dataset:
+    """(image, label, index) of (index, serialized record, augmentation counter)."""
+    preprocess = preprocessing_factory.get_preprocessing(
+        config.preprocessing_name, is_training, config.use_grayscale
+    )
+
+    def example(index: tf.Tensor, serialized: tf.Tensor, counter: tf.Tensor) -> tuple:
+        record = tfrecord.parse(serialized)
+        image = tfrecord.decode(record.encoded, dataset.channels)
+        randomness = {"seed": tf.stack([tf.constant(config.seed, tf.int64), counter])}
+        image = preprocess(image, image_size, image_size, **(randomness if is_training else {}))
+        return image, record.label - config.labels_offset, index
+
+    return records.map(
+        example, num_parallel_calls=config.num_preprocessing_threads, deterministic=True
+    )
+
+
+def _batch(batches: tf.data.Dataset, dataset: LoadedSplit, config: Any) -> Batch:
+    """The next batch of a dataset, with its labels checked."""
+    options = tf.data.Options()
+    # Threads of its own, so that --inter_op_threads=1 does not make the net wait for its input.
+    options.threading.private_threadpool_size = config.num_preprocessing_threads
+    batches = batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+    iterator = tf.data.make_initializable_iterator(batches)
+    images, labels, ids = iterator.get_next()
+    classes = dataset.num_classes - config.labels_offset
+    # One-hot encoding would turn a label out of range into zeros, hence a loss of 0.
+    in_range = tf.reduce_all((labels >= 0) & (labels < classes))
+    with tf.control_dependencies([tf.debugging.Assert(in_range, ["label out of range", labels])]):
+        labels = tf.identity(labels, name="labels")
+    return Batch(images, labels, ids, iterator.initializer)
+
+
+def damage(dataset: LoadedSplit, labels_offset: int) -> DataError | None:
+    """The first damage in a split's records; None if all of them can be read.
+
+    TensorFlow's own errors name neither the file nor the record; this looks for them afterwards.
+    """
+    for path in dataset.paths:
+        with tf.Graph().as_default(), tf.Session() as session:
+            records = tf.data.TFRecordDataset(path).map(tfrecord.parse)
+            decoded = records.map(lambda r: (tfrecord.decode(r.encoded, dataset.channels), r.label))
+            next_record = tf.data.make_one_shot_iterator(decoded).get_next()
+            number = 0
+            while True:
+                try:
+                    label = session.run(next_record)[1] - labels_offset
+                except tf.errors.OutOfRangeError:
+                    break
+                except (tf.errors.OpError, UnicodeDecodeError) as error:
+                    reason = getattr(error, "message", str(error)).split("\n")[0]
+                    return _damaged(f"damaged record: {reason}", path, number)
+                if not 0 <= label < dataset.num_classes - labels_offset:
+                    return _damaged(f"label {label} is out of range", path, number)
+                number += 1
+    return None
+
+
+def _damaged(what: str, path: str, number: int) -> DataError:
+    return DataError(
+        what,
+        where=f"{path}: record {number}",
+        remedy="convert the dataset again; are --labels_offset and labels.txt right?"
+        if what.startswith("label")
+        else "convert the dataset again",
+    )

@@ -1,0 +1,49 @@
+"""What TensorBoard shows of a training run, under the tags of research/slim.
+
+Tags are given outright, with the raw summary operations: tf.summary would append a number to a
+tag whose name an operation already has, which is how `total_loss_1` once came about. `accuracy`
+and `loss` are the tags that an evaluation writes too, so that both lie on one chart.
+"""
+
+from core.compat import slim, tf
+from engine.model import Classifier
+
+IMAGES = 4  # input pictures shown
+
+
+def training_summaries(classifier: Classifier, learning_rate: tf.Tensor) -> tf.Tensor:
+    """All summaries of a training step, as one serialized protocol buffer."""
+    summaries = [
+        *_scalars(classifier, learning_rate),
+        *_histograms(classifier),
+        tf.summary.image("input", classifier.batch.images, max_outputs=IMAGES),
+    ]
+    return tf.raw_ops.MergeSummary(inputs=summaries)
+
+
+def _scalars(classifier: Classifier, learning_rate: tf.Tensor) -> list[tf.Tensor]:
+    values = {
+        "learning_rate": learning_rate,
+        "accuracy": classifier.accuracy,
+        "loss": classifier.cross_entropy,
+        "total_loss_1": classifier.total_loss,
+        "losses/softmax_cross_entropy_loss/value": classifier.cross_entropy,
+        "Losses/clone_loss": classifier.cross_entropy,
+    }
+    if tf.losses.get_regularization_losses():
+        values["Losses/regularization_loss"] = tf.losses.get_regularization_loss()
+    for name, activation in classifier.end_points.items():
+        values[f"sparsity/{name}"] = tf.nn.zero_fraction(activation)
+    return [tf.raw_ops.ScalarSummary(tags=tag, values=value) for tag, value in values.items()]
+
+
+def _histograms(classifier: Classifier) -> list[tf.Tensor]:
+    values = {f"activations/{name}": layer for name, layer in classifier.end_points.items()}
+    for variable in slim.get_model_variables():
+        values[f"{variable.op.name}_1"] = variable.read_value()
+    return [tf.raw_ops.HistogramSummary(tag=tag, values=value) for tag, value in values.items()]
+
+
+def scalar(tag: str, value: float) -> tf.Summary:
+    """A summary of one number that was computed outside the graph."""
+    return tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])

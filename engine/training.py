@@ -1,0 +1,219 @@
+"""The training loop: steps, log lines, summaries, checkpoints, and a stop that loses nothing."""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from core import files, progress
+from core.compat import tf
+from core.errors import DivergedError, Stopped
+from datasets.spec import LoadedSplit
+from engine import checkpoints, input_pipeline, summaries
+from engine.model import Classifier
+
+GRAPH_FILE = "graph.pbtxt"
+
+
+def session_config(config: Any) -> tf.ConfigProto:
+    """How TensorFlow uses the machine.
+
+    Args:
+        config: read here: inter_op_threads, intra_op_threads, and clone_on_cpu where it exists.
+    """
+    proto = tf.ConfigProto(
+        inter_op_parallelism_threads=config.inter_op_threads,
+        intra_op_parallelism_threads=config.intra_op_threads,
+        # An operation without a GPU kernel runs on the CPU instead of ending the run.
+        allow_soft_placement=True,
+        device_count={"GPU": 0} if getattr(config, "clone_on_cpu", False) else {},
+    )
+    proto.gpu_options.allow_growth = True
+    return proto
+
+
+class _Schedule:
+    """Says when something that happens every so often is due."""
+
+    def __init__(self, every_steps: int | None, every_secs: float) -> None:
+        self._every_steps, self._every_secs = every_steps, every_secs
+        self._last = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        if self._every_steps:
+            return step % self._every_steps == 0
+        if time.monotonic() - self._last < self._every_secs:
+            return False
+        self._last = time.monotonic()
+        return True
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; the second one stops at once."""
+    received: list[int] = []
+
+    def remember(number: int, _frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        logging.info("Stopping after this step; a second signal stops at once.")
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Log:
+    """The log line of every so many steps, and the speed since the last one."""
+
+    def __init__(self, step: int, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._restart(step)
+
+    def _restart(self, step: int) -> None:
+        self._step, self._time = step, time.monotonic()
+
+    def line(self, step: int, loss: float) -> None:
+        """Logs a step. The speed is the mean since the last line."""
+        seconds = (time.monotonic() - self._time) / (step - self._step)
+        rate = self._batch_size / seconds
+        logging.info(
+            "global step %d: loss = %.4f (%.3f sec/step) %.1f images/sec", step, loss, seconds, rate
+        )
+        self._restart(step)
+
+
+class _Events:
+    """The event file of a run."""
+
+    def __init__(self, directory: Path, step: int, batch_size: int) -> None:
+        self._writer = tf.summary.FileWriter(str(directory), tf.get_default_graph())
+        # Tells TensorBoard to drop what a run that ended without saving wrote beyond this step.
+        self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
+        self._batch_size = batch_size
+        self._step, self._time = step, time.monotonic()
+
+    def write(self, step: int, summary: bytes) -> None:
+        """Writes a step's summaries and the speed since the last ones."""
+        logging.info("Recording summary at step %d.", step)
+        now = time.monotonic()
+        rate = (step - self._step) / (now - self._time)
+        self._writer.add_summary(summary, step)
+        self._writer.add_summary(summaries.scalar("global_step/sec", rate), step)
+        self._writer.add_summary(summaries.scalar("images/sec", rate * self._batch_size), step)
+        self._step, self._time = step, now
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def run(
+    classifier: Classifier,
+    train_op: tf.Tensor,
+    summary_op: tf.Tensor,
+    dataset: LoadedSplit,
+    directory: Path,
+    config: Any,
+) -> None:
+    """Trains until --max_number_of_steps or a signal, and saves what was reached.
+
+    Args:
+        classifier: what is trained.
+        train_op: fetching it takes a step and gives the loss.
+        summary_op: all summaries of a step.
+        dataset: what is trained on, to name a damaged record.
+        directory: the run directory, held.
+        config: read here: the flags of the run and of the machine, batch_size.
+
+    Raises:
+        Stopped: a signal came; the step just finished is saved.
+        DivergedError: the loss or a variable is not finite; the checkpoint before stays newest.
+        DataError: a record is damaged.
+        CheckpointError, FlagError: as `checkpoints.starting_point`.
+    """
+    start = checkpoints.starting_point(directory, config)
+    writer = checkpoints.Writer(directory, config.keep_checkpoint_max)
+    files.write_text(directory / GRAPH_FILE, str(tf.get_default_graph().as_graph_def()))
+    logging.info("Starting Session.")
+    with (
+        tf.Session(config.master, config=session_config(config)) as session,
+        _stop_signals() as signals,
+    ):
+        start(session)
+        session.run(classifier.batch.start)
+        step = int(session.run(tf.train.get_global_step()))
+        writer.save(session, step)
+        events = _Events(directory, step, config.batch_size)
+        try:
+            with _damage_named(dataset, config.labels_offset):
+                step = _steps(session, step, train_op, summary_op, writer, events, signals, config)
+        finally:
+            events.close()
+        writer.save(session, step)
+        if signals:
+            raise Stopped(signals[0], f"stopped at step {step}, which is saved")
+    logging.info("Finished training! Saving model to disk.")
+
+
+def _steps(
+    session: tf.Session,
+    step: int,
+    train_op: tf.Tensor,
+    summary_op: tf.Tensor,
+    writer: checkpoints.Writer,
+    events: _Events,
+    signals: list[int],
+    config: Any,
+) -> int:
+    """Takes steps until the end or a signal; returns the step that was reached."""
+    take_step = session.make_callable([train_op])
+    take_step_with_summary = session.make_callable([train_op, summary_op])
+    saving = _Schedule(config.save_interval_steps, config.save_interval_secs)
+    summarizing = _Schedule(config.save_summaries_steps, config.save_summaries_secs)
+    last = config.max_number_of_steps
+    first, log = step + 1, _Log(step, config.batch_size)
+    with progress.bar("Training", last, unit="steps", completed=step) as done:
+        while not signals and (last is None or step < last):
+            step += 1
+            if step in (first, last) or summarizing.due(step):
+                loss, summary = take_step_with_summary()
+                _check_finite(loss, step)
+                events.write(step, summary)
+            else:
+                (loss,) = take_step()
+                _check_finite(loss, step)
+            done()
+            if step % config.log_every_n_steps == 0:
+                log.line(step, loss)
+            if saving.due(step):
+                writer.save(session, step)
+    return step
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(f"the loss is {loss} at step {step}", remedy="lower --learning_rate")
+
+
+@contextlib.contextmanager
+def _damage_named(dataset: LoadedSplit, labels_offset: int) -> Iterator[None]:
+    """Turns what TensorFlow says of a damaged record into an error that names file and record."""
+    try:
+        yield
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        if "summary histogram" in str(error):
+            raise DivergedError("a layer is not finite", remedy="lower --learning_rate") from None
+        damage = input_pipeline.damage(dataset, labels_offset)
+        if damage:
+            raise damage from None
+        raise

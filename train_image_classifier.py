@@ -1,0 +1,48 @@
+"""Trains an image classifier.
+
+    python train_image_classifier.py --train_dir=RUN --dataset_dir=DIR --dataset_name=cifar10 \\
+        --model_name=mobilenet_v1 --train_image_size=32 --max_number_of_steps=10000
+
+The run directory holds checkpoints, TensorBoard's event files, flags.txt and run.json; the same
+command resumes a run that was stopped.
+"""
+
+import dataclasses
+from typing import Any
+
+import datasets
+from core import script
+from engine import flags
+from nets.nets_factory import NETS
+
+
+def main(config: Any) -> None:
+    """One training run, top to bottom."""
+    flags.check_training(config)
+    dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
+
+    from core.compat import tf
+    from engine import input_pipeline, model, optimization, run_dir, summaries, training
+
+    config = dataclasses.replace(
+        config,
+        preprocessing_name=config.preprocessing_name or NETS[config.model_name].preprocessing,
+        train_image_size=config.train_image_size or model.default_image_size(config.model_name),
+    )
+    run = run_dir.describe(dataset, config)
+    if run_dir.finished(config):
+        return
+    with run_dir.opened(run, dataset, config) as directory, tf.Graph().as_default():
+        tf.set_random_seed(config.seed)
+        tf.train.create_global_step()
+        batch = input_pipeline.training_batch(dataset, config)
+        classifier = model.build(batch, run.num_classes, config)
+        learning_rate = optimization.make_learning_rate(dataset.num_samples, config)
+        trained = optimization.trainable_variables(config.trainable_scopes)
+        train_op = optimization.train_op(classifier, learning_rate, trained, config)
+        summary_op = summaries.training_summaries(classifier, learning_rate)
+        training.run(classifier, train_op, summary_op, dataset, directory, config)
+
+
+if __name__ == "__main__":
+    script.run(main, flags.define_training, __doc__)
