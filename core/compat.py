@@ -1,39 +1,239 @@
 """The only place that knows tf-slim 1.1.0 is older than TensorFlow 2.21.
 
-Everything else imports `tf` (the TensorFlow 1 interface) and `slim` from here.
+It exports `tf`, the TensorFlow 1 interface, and `slim`, which is tf-slim; everything else imports
+both from here. tf-slim reaches into TensorFlow by names that TensorFlow has moved since: `MOVED`
+lists them with the place each one has today, and a loop puts them back where tf-slim looks. Nothing
+that exists is replaced. The import fails with one line on versions it was not written for, since
+what holds for TensorFlow 2.21 says nothing about the next release.
+
+It also keeps the notices of a healthy start off the terminal. `TF_CPP_MIN_LOG_LEVEL=0` in the
+environment brings back those of TensorFlow's native libraries.
 """
 
+import contextlib
+import ctypes
+import importlib
+import logging
 import os
+import re
+import subprocess
 import sys
+import types
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import tensorflow.compat.v1 as tf  # noqa: E402
-from tensorflow.python.framework import indexed_slices, ops, tensor  # noqa: E402
-from tensorflow.python.ops import array_ops, array_ops_stack  # noqa: E402
-from tensorflow.python.ops import cond, control_flow_assert, control_flow_case  # noqa: E402
-from tensorflow.python.ops import control_flow_ops, while_loop  # noqa: E402
-from tf_keras.src import legacy_tf_layers  # noqa: E402
-from tf_keras.src.legacy_tf_layers import (  # noqa: E402
-    base,
-    convolutional,
-    core,
-    normalization,
-    pooling,
-)
-
-sys.modules["tf_keras.legacy_tf_layers"] = legacy_tf_layers
-for _module in (base, convolutional, core, normalization, pooling):
-    sys.modules[f"tf_keras.legacy_tf_layers.{_module.__name__.rsplit('.', 1)[1]}"] = _module
-ops.Tensor = tensor.Tensor
-ops.IndexedSlices = indexed_slices.IndexedSlices
-control_flow_ops.case = control_flow_case.case
-control_flow_ops.cond = cond.cond
-control_flow_ops.while_loop = while_loop.while_loop
-control_flow_ops.Assert = control_flow_assert.Assert
-array_ops.stack = array_ops_stack.stack
-array_ops.unstack = array_ops_stack.unstack
-
-import tf_slim as slim  # noqa: E402
+from core.errors import MachineError
 
 __all__ = ["slim", "tf"]
+
+# Distribution -> the versions this file was written for, as the start of the version number.
+KNOWN_VERSIONS = {"tensorflow": "2.21.", "tf-keras": "2.21.", "tf-slim": "1.1.0"}
+
+# (where tf-slim looks, where it is today), both below tensorflow.python.
+# The comment above a row names what in tf-slim needs it.
+MOVED = (
+    # Asking whether a value is a tensor: batch_norm with updates_collections=None or zero_debias,
+    # unit_norm, optimize_loss, create_train_op with gradient_multipliers.
+    ("framework.ops.Tensor", "framework.tensor.Tensor"),
+    # create_train_op and optimize_loss when they clip, multiply or summarize gradients.
+    ("framework.ops.IndexedSlices", "framework.indexed_slices.IndexedSlices"),
+    # metrics.auc_using_histogram.
+    ("ops.control_flow_ops.Assert", "ops.control_flow_assert.Assert"),
+    # tfexample_decoder.Image, with which tf-slim reads every image dataset.
+    ("ops.control_flow_ops.case", "ops.control_flow_case.case"),
+    # Layers whose is_training is a tensor, tfexample_decoder, streaming_concat.
+    ("ops.control_flow_ops.cond", "ops.cond.cond"),
+    # losses.metric_learning.cluster_loss.
+    ("ops.control_flow_ops.while_loop", "ops.while_loop.while_loop"),
+    # tfexample_decoder.Tensor with shape_keys, streaming_auc and the other curves.
+    ("ops.array_ops.stack", "ops.array_ops_stack.stack"),
+    # legacy_fully_connected on inputs of more than two dimensions.
+    ("ops.array_ops.unstack", "ops.array_ops_stack.unstack"),
+    # local_variable and global_variable, so every streaming metric.
+    ("ops.variable_scope.variable", "ops.variable_v1.VariableV1"),
+    # Only tf-slim's own tests: variables of either kind.
+    ("ops.variables.VariableV1", "ops.variable_v1.VariableV1"),
+    (
+        "ops.variable_scope.disable_resource_variables",
+        "ops.resource_variables_toggle.disable_resource_variables",
+    ),
+    (
+        "ops.variable_scope.enable_resource_variables",
+        "ops.resource_variables_toggle.enable_resource_variables",
+    ),
+    (
+        "ops.variable_scope.resource_variables_enabled",
+        "ops.resource_variables_toggle.resource_variables_enabled",
+    ),
+)
+
+# TensorFlow loads slim.batch_norm's layer by the first name; tf-keras ships it under the second.
+BATCH_NORM_MODULE = "tf_keras.legacy_tf_layers.normalization"
+BATCH_NORM_MODULE_TODAY = "tf_keras.src.legacy_tf_layers.normalization"
+
+# What the native libraries of TensorFlow say on a healthy machine, most of it while they load and
+# before they have read TF_CPP_MIN_LOG_LEVEL. As an extended regular expression of grep.
+NATIVE_NOTICES = "|".join(
+    (
+        "All log messages before absl::InitializeLog",
+        "oneDNN custom operations are on",
+        "Could not find cuda drivers on your machine",
+        "failed call to cuInit",
+    )
+)
+
+# What TensorFlow logs about how tf-slim and tf-keras call it, which no user can act on: batch_norm
+# colocates its moving averages, and evaluate_once asks a module that has moved for the checkpoint.
+PYTHON_NOTICES = re.compile(
+    r"tf_keras.*_colocate_with"
+    r"|Please fix your imports.*tensorflow\.python\.training\.checkpoint_management",
+    re.DOTALL,
+)
+
+
+def check_versions(installed: Callable[[str], str] = metadata.version) -> None:
+    """Checks that the installed packages are ones this file was written for.
+
+    Args:
+        installed: version of a distribution, given its name.
+
+    Raises:
+        MachineError: a package is missing, or of another version. It is the installation that is
+            wrong, so scripts exit with the code of the environment.
+    """
+    for distribution, known in KNOWN_VERSIONS.items():
+        try:
+            version = installed(distribution)
+        except metadata.PackageNotFoundError:
+            version = "not installed"
+        if not version.startswith(known):
+            wanted = f"{known}*" if known.endswith(".") else known
+            raise MachineError(
+                f"{distribution} is {version}, and this needs {wanted}",
+                remedy=f'pip install "{distribution}=={wanted}"',
+            )
+
+
+def put_back(moved: Iterable[tuple[str, str]]) -> None:
+    """Sets each name where tf-slim looks for it, unless there is one already.
+
+    Args:
+        moved: (where it is looked for, where it is), dotted names below tensorflow.python.
+
+    Raises:
+        MachineError: TensorFlow has no such module, or has not the name there.
+    """
+    for wanted, today in moved:
+        try:
+            (module, name), (source, source_name) = (
+                (importlib.import_module(f"tensorflow.python.{path}"), attribute)
+                for path, _, attribute in (wanted.rpartition("."), today.rpartition("."))
+            )
+            if not hasattr(module, name):
+                setattr(module, name, getattr(source, source_name))
+        except (ImportError, AttributeError) as error:
+            raise MachineError(
+                f"TensorFlow has no tensorflow.python.{today}, which tf-slim needs: {error}",
+                remedy="install TensorFlow again: pip install --force-reinstall tensorflow",
+            ) from error
+
+
+def add_lazy_module(name: str, target: str) -> None:
+    """Makes `name` importable as another name of `target`, which is imported on first use.
+
+    Args:
+        name: full name of a module that does not exist.
+        target: full name of the module it stands for. tf-keras takes 0.3 s to import, and a net
+            without batch normalization never asks for it.
+    """
+
+    def attribute(key: str) -> object:
+        # Whoever walks sys.modules asks each module for special names, and should not load it.
+        if key.startswith("__"):
+            raise AttributeError(f"module {name!r} has no attribute {key!r}")
+        return getattr(importlib.import_module(target), key)
+
+    module = types.ModuleType(name, f"Another name of {target}.")
+    module.__getattr__ = attribute
+    sys.modules.setdefault(name, module)
+
+
+@contextlib.contextmanager
+def without_lines(pattern: str) -> Iterator[None]:
+    """Drops matching lines from what the process writes to its standard error meanwhile.
+
+    Native code writes to file descriptor 2, so that is what is redirected: into a grep that writes
+    on to where it led. Being a process of its own, grep still delivers the last words of a crash.
+    Without a standard error or a grep nothing is dropped.
+
+    Args:
+        pattern: extended regular expression of the lines to drop.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:
+        yield
+        return
+    try:
+        grep = subprocess.Popen(
+            ["grep", "-vE", pattern],
+            stdin=subprocess.PIPE,
+            stdout=terminal,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},  # bytes, in whatever encoding
+            start_new_session=True,  # Ctrl-C is for us
+        )
+    except OSError:
+        os.close(terminal)
+        yield
+        return
+    try:
+        os.dup2(grep.stdin.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        grep.stdin.close()
+        # A process started meanwhile by another thread may hold the pipe open for longer.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            grep.wait(timeout=5)
+
+
+def has_cuda_driver() -> bool:
+    """Whether this machine has the driver of an NVIDIA GPU."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+check_versions()
+# 2 hides warnings too: every error that TensorFlow raises is also logged as one ("OP_REQUIRES
+# failed at ..."), beside the one line that the user is to read.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+with contextlib.ExitStack() as _stack:
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
+        _stack.enter_context(without_lines(NATIVE_NOTICES))
+    import tensorflow.compat.v1 as tf
+
+    if not has_cuda_driver():
+        # Without a driver the first look for GPUs logs an error, once: let it be now. With one, its
+        # errors are real and GPUs may still be chosen by CUDA_VISIBLE_DEVICES, so nothing is asked.
+        tf.config.list_physical_devices("GPU")
+
+put_back(MOVED)
+add_lazy_module(BATCH_NORM_MODULE, BATCH_NORM_MODULE_TODAY)
+logging.getLogger("tensorflow").addFilter(
+    lambda record: not PYTHON_NOTICES.search(f"{record.msg} {record.args}")
+)
+# tf-slim's layers call TensorFlow's by `apply`, and slim.flatten is made of one of tf.layers.
+warnings.filterwarnings(
+    "ignore",
+    message=r"`(layer\.apply|tf\.layers\.flatten)` is deprecated",
+    category=UserWarning,
+    module=r"tensorflow\.python\.keras\.",
+)
+
+import tf_slim as slim  # noqa: E402

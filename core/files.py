@@ -116,6 +116,16 @@ def make_directory(path: str | os.PathLike) -> Path:
     return path
 
 
+def is_locked(directory: Path) -> bool:
+    """Whether a process, this one or another, holds the lock of a directory."""
+    with contextlib.suppress(OSError), (directory / _LOCK).open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Holds the one writer's lock of a directory; the kernel frees it when the holder dies.

@@ -102,15 +102,14 @@ def starting_point(directory: Path, config: Any) -> Restore:
     return lambda session: session.run(initialize)
 
 
-def restorer(path: str, variables: dict[str, tf.Variable]) -> Restore:
-    """Reads variables, given by their names in the checkpoint, from it.
+def restorer(variables: dict[str, tf.Variable]) -> Callable[[tf.Session, str], None]:
+    """A function of (session, checkpoint) that reads variables, given by their names there.
 
-    Raises, when it is called with a session:
-        CheckpointError: the checkpoint is damaged.
+    It raises CheckpointError if the checkpoint is damaged.
     """
     saver = tf.train.Saver(variables)
 
-    def restore(session: tf.Session) -> None:
+    def restore(session: tf.Session, path: str) -> None:
         try:
             saver.restore(session, path)
         except (tf.errors.OpError, ValueError) as error:
@@ -166,7 +165,8 @@ def _resume(path: str) -> Restore:
             "--train_dir",
         )
     logging.info("Resuming from %s", path)
-    return restorer(path, variables)
+    restore = restorer(variables)
+    return lambda session: restore(session, path)
 
 
 def _warm_start(path: str, config: Any) -> Restore:
@@ -191,11 +191,12 @@ def _warm_start(path: str, config: Any) -> Restore:
     for name in sorted(excluded | set(missing)):
         logging.info("Not restored: %s", name)
     initialize = tf.global_variables_initializer()
-    restore = restorer(path, restored) if restored else lambda session: None
+    restore = restorer(restored) if restored else None
 
     def start(session: tf.Session) -> None:
         session.run(initialize)
-        restore(session)
+        if restore:
+            restore(session, path)
 
     return start
 

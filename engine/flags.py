@@ -176,7 +176,9 @@ def _define_dataset(flag_values: absl_flags.FlagValues, split: str, batch_size: 
         f"{', '.join(DATASETS)}, or the name that a dataset of your own was converted under.",
     )
     group.string("dataset_split_name", split, "Which split to read.")
-    group.string("dataset_dir", None, "Directory of the converted dataset.")
+    group.string(
+        "dataset_dir", None, "Directory of the converted dataset; evaluation: default the run's."
+    )
     group.integer("batch_size", batch_size, "Pictures per step.", lower=1)
     group.integer("num_preprocessing_threads", 4, "Threads that decode pictures.", lower=1)
 
@@ -226,7 +228,7 @@ def _define_machine(flag_values: absl_flags.FlagValues) -> None:
 
 def check_training(config: Any) -> None:
     """FlagError for values of the training flags that do not go together."""
-    _check_model(config)
+    check_model(config)
     _check_known("learning_rate_decay_type", config.learning_rate_decay_type, SCHEDULES)
     _check_known("Optimizer", config.optimizer, OPTIMIZERS)
     if config.quantize_delay >= 0:
@@ -247,10 +249,6 @@ def check_evaluation(config: Any) -> None:
     """FlagError for values of the evaluation flags that do not go together."""
     if config.quantize:
         raise FlagError("--quantize is not built", remedy="leave it out")
-    if "model_name" in config.given:
-        _check_model(config)
-    else:
-        _check_dataset(config)
 
 
 def scopes(value: str | None) -> list[str]:
@@ -258,16 +256,13 @@ def scopes(value: str | None) -> list[str]:
     return [scope.strip().rstrip("/") for scope in (value or "").split(",") if scope.strip()]
 
 
-def _check_model(config: Any) -> None:
-    _check_dataset(config)
+def check_model(config: Any) -> None:
+    """FlagError unless the flags name a dataset directory, a net and a preprocessing."""
+    if not config.dataset_dir:
+        raise FlagError("You must supply the dataset directory with --dataset_dir")
     NETS[config.model_name]
     if config.preprocessing_name:
         PREPROCESSING[config.preprocessing_name]
-
-
-def _check_dataset(config: Any) -> None:
-    if not config.dataset_dir:
-        raise FlagError("You must supply the dataset directory with --dataset_dir")
 
 
 def _check_known(what: str, value: str, known: Sequence[str]) -> None:

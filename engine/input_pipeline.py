@@ -12,6 +12,8 @@ The order of the steps, and why:
 4. Augmentation is keyed by (seed, epoch, record index), so that it does not depend on threads.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from core.compat import tf
@@ -58,17 +60,16 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     return _batch(batches, dataset, config)
 
 
-def evaluation_batch(dataset: LoadedSplit, image_size: int, config: Any) -> Batch:
+def evaluation_batch(dataset: LoadedSplit, config: Any) -> Batch:
     """One pass over a split in its stored order; the last batch holds what is left.
 
     Args:
         dataset: the split to read.
-        image_size: height and width of the preprocessed images, pixels.
-        config: read here: batch_size, and what `_examples` reads.
+        config: read here: eval_image_size, batch_size, and what `_examples` reads.
     """
     records = tf.data.Dataset.from_tensor_slices(_shards(dataset)).flat_map(_records_of_shard)
     records = records.map(lambda index, record: (index, record, index))
-    batches = _examples(records, dataset, image_size, config, is_training=False).batch(
+    batches = _examples(records, dataset, config.eval_image_size, config, is_training=False).batch(
         config.batch_size
     )
     return _batch(batches, dataset, config)
@@ -122,11 +123,13 @@ def _examples(
         config.preprocessing_name, is_training, config.use_grayscale
     )
 
+    # As it stands: AutoGraph would turn an error of preprocessing into one of its own.
+    @tf.autograph.experimental.do_not_convert
     def example(index: tf.Tensor, serialized: tf.Tensor, counter: tf.Tensor) -> tuple:
         record = tfrecord.parse(serialized)
         image = tfrecord.decode(record.encoded, dataset.channels)
-        randomness = {"seed": tf.stack([tf.constant(config.seed, tf.int64), counter])}
-        image = preprocess(image, image_size, image_size, **(randomness if is_training else {}))
+        seed = tf.stack([tf.constant(config.seed, tf.int64), counter]) if is_training else None
+        image = preprocess(image, image_size, image_size, seed=seed)
         return image, record.label - config.labels_offset, index
 
     return records.map(
@@ -150,36 +153,43 @@ def _batch(batches: tf.data.Dataset, dataset: LoadedSplit, config: Any) -> Batch
     return Batch(images, labels, ids, iterator.initializer)
 
 
-def damage(dataset: LoadedSplit, labels_offset: int) -> DataError | None:
-    """The first damage in a split's records; None if all of them can be read.
+@contextlib.contextmanager
+def damage_named(dataset: LoadedSplit, labels_offset: int) -> Iterator[None]:
+    """Turns what TensorFlow says of a damaged record into a DataError with file and record.
 
-    TensorFlow's own errors name neither the file nor the record; this looks for them afterwards.
+    TensorFlow's own errors name neither; so the split is read once more, only then.
     """
-    for path in dataset.paths:
-        with tf.Graph().as_default(), tf.Session() as session:
-            records = tf.data.TFRecordDataset(path).map(tfrecord.parse)
-            decoded = records.map(lambda r: (tfrecord.decode(r.encoded, dataset.channels), r.label))
-            next_record = tf.data.make_one_shot_iterator(decoded).get_next()
-            number = 0
-            while True:
-                try:
-                    label = session.run(next_record)[1] - labels_offset
-                except tf.errors.OutOfRangeError:
-                    break
-                except (tf.errors.OpError, UnicodeDecodeError) as error:
-                    reason = getattr(error, "message", str(error)).split("\n")[0]
-                    return _damaged(f"damaged record: {reason}", path, number)
-                if not 0 <= label < dataset.num_classes - labels_offset:
-                    return _damaged(f"label {label} is out of range", path, number)
-                number += 1
-    return None
+    try:
+        yield
+    except (tf.errors.OpError, UnicodeDecodeError):
+        for path in dataset.paths:
+            _look_for_damage(path, dataset, labels_offset)
+        raise
 
 
-def _damaged(what: str, path: str, number: int) -> DataError:
-    return DataError(
-        what,
-        where=f"{path}: record {number}",
-        remedy="convert the dataset again; are --labels_offset and labels.txt right?"
-        if what.startswith("label")
-        else "convert the dataset again",
-    )
+def _look_for_damage(path: str, dataset: LoadedSplit, labels_offset: int) -> None:
+    """DataError for the first record of a file that cannot be read or has no such label."""
+    number = 0
+    with tf.Graph().as_default(), tf.Session() as session:
+        records = tf.data.TFRecordDataset(path).map(tfrecord.parse)
+        decoded = records.map(lambda r: (tfrecord.decode(r.encoded, dataset.channels), r.label))
+        next_record = tf.data.make_one_shot_iterator(decoded).get_next()
+        while True:
+            try:
+                label = session.run(next_record)[1]
+            except tf.errors.OutOfRangeError:
+                return
+            except (tf.errors.OpError, UnicodeDecodeError) as error:
+                reason = getattr(error, "message", str(error)).split("\n")[0]
+                raise DataError(
+                    f"damaged record: {reason}",
+                    where=f"{path}: record {number}",
+                    remedy="convert the dataset again",
+                ) from None
+            if not labels_offset <= label < dataset.num_classes:
+                raise DataError(
+                    f"label {label} is not in {labels_offset}..{dataset.num_classes - 1}",
+                    where=f"{path}: record {number}",
+                    remedy="check --labels_offset and the classes, or convert the dataset again",
+                )
+            number += 1

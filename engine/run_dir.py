@@ -29,6 +29,8 @@ FLAGS_FILE = "flags.txt"
 class Run:
     """What is needed to use a run's weights: the first part of run.json."""
 
+    dataset_name: str
+    dataset_dir: str  # absolute
     model_name: str
     preprocessing_name: str
     image_size: int  # height and width, pixels
@@ -59,6 +61,8 @@ def describe(dataset: LoadedSplit, config: Any) -> Run:
         FlagError: --labels_offset leaves no two classes.
     """
     run = Run(
+        dataset_name=dataset.name,
+        dataset_dir=str(dataset.directory.resolve()),
         model_name=config.model_name,
         preprocessing_name=config.preprocessing_name,
         image_size=config.train_image_size,
@@ -148,7 +152,6 @@ def _to_json(run: Run, dataset: LoadedSplit, config: Any) -> str:
     import tensorflow
 
     record = {
-        "name": dataset.name,
         "split": dataset.split,
         "samples": dataset.num_samples,
         "sha256": [shard.sha256 for shard in dataset.shards],

@@ -155,7 +155,7 @@ def run(
         writer.save(session, step)
         events = _Events(directory, step, config.batch_size)
         try:
-            with _damage_named(dataset, config.labels_offset):
+            with input_pipeline.damage_named(dataset, config.labels_offset):
                 step = _steps(session, step, train_op, summary_op, writer, events, signals, config)
         finally:
             events.close()
@@ -186,7 +186,8 @@ def _steps(
         while not signals and (last is None or step < last):
             step += 1
             if step in (first, last) or summarizing.due(step):
-                loss, summary = take_step_with_summary()
+                with _divergence_named(step):
+                    loss, summary = take_step_with_summary()
                 _check_finite(loss, step)
                 events.write(step, summary)
             else:
@@ -206,14 +207,13 @@ def _check_finite(loss: float, step: int) -> None:
 
 
 @contextlib.contextmanager
-def _damage_named(dataset: LoadedSplit, labels_offset: int) -> Iterator[None]:
-    """Turns what TensorFlow says of a damaged record into an error that names file and record."""
+def _divergence_named(step: int) -> Iterator[None]:
+    """A histogram of values that are not finite fails before the loss can be looked at."""
     try:
         yield
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
-        if "summary histogram" in str(error):
-            raise DivergedError("a layer is not finite", remedy="lower --learning_rate") from None
-        damage = input_pipeline.damage(dataset, labels_offset)
-        if damage:
-            raise damage from None
-        raise
+    except tf.errors.InvalidArgumentError as error:
+        if "summary histogram" not in str(error):
+            raise
+        raise DivergedError(
+            f"a layer is not finite at step {step}", remedy="lower --learning_rate"
+        ) from None

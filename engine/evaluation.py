@@ -1,0 +1,249 @@
+"""Evaluating checkpoints: one exact pass over a split, its results written down."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from core import files, progress
+from core.compat import tf
+from core.errors import DataError, FlagError
+from datasets.spec import LoadedSplit
+from engine import (
+    checkpoints,
+    flags,
+    input_pipeline,
+    metrics,
+    model,
+    run_dir,
+    summaries,
+    training,
+)
+from nets.nets_factory import NETS
+from preprocessing.preprocessing_factory import PREPROCESSING
+
+RESULTS_FILE = "results.json"
+
+
+class Result(NamedTuple):
+    """What one pass found."""
+
+    checkpoint: str
+    step: int
+    metrics: metrics.Metrics
+    seconds: float
+
+
+def settings(config: Any) -> Any:
+    """The configuration with what run.json tells of the checkpoint filled in.
+
+    Raises:
+        FlagError: a flag given by hand contradicts run.json, or a flag is missing without it.
+        CheckpointError: run.json is damaged.
+    """
+    directory = _run_directory(config)
+    config = dataclasses.replace(config, eval_dir=config.eval_dir or str(directory / "eval"))
+    run = run_dir.read(directory)
+    if run is None:
+        flags.check_model(config)
+        return dataclasses.replace(
+            config,
+            preprocessing_name=config.preprocessing_name or NETS[config.model_name].preprocessing,
+            eval_image_size=config.eval_image_size or model.default_image_size(config.model_name),
+        )
+    fixed = {
+        "model_name": run.model_name,
+        "preprocessing_name": run.preprocessing_name,
+        "eval_image_size": run.image_size,
+        "use_grayscale": run.use_grayscale,
+        "labels_offset": run.labels_offset,
+        "moving_average_decay": run.moving_average_decay,
+    }
+    for name, value in fixed.items():
+        by_hand = getattr(config, name)
+        if name in config.given and not _same(name, by_hand, value):
+            raise FlagError(
+                f"--{name}={by_hand} contradicts the run, which was trained with {value}",
+                where=str(directory / run_dir.RUN_FILE),
+                remedy=f"leave --{name} out",
+            )
+    suggested = {"dataset_name": run.dataset_name, "dataset_dir": run.dataset_dir}
+    suggested = {name: value for name, value in suggested.items() if name not in config.given}
+    return dataclasses.replace(config, **fixed, **suggested)
+
+
+def _same(name: str, by_hand: Any, said: Any) -> bool:
+    """Whether two values of a flag mean the same; a preprocessing has several names."""
+    if name == "preprocessing_name":
+        return PREPROCESSING[by_hand] == PREPROCESSING[said]
+    return by_hand == said
+
+
+def _run_directory(config: Any) -> Path:
+    path = Path(config.checkpoint_path)
+    return path if path.is_dir() else path.parent
+
+
+def check_classes(dataset: LoadedSplit, config: Any) -> None:
+    """FlagError if the dataset's classes are not those that the run was trained on."""
+    run = run_dir.read(_run_directory(config))
+    if run and run.class_names != dataset.class_names:
+        raise FlagError(
+            f"the run knows {len(run.class_names)} classes ({', '.join(run.class_names[:3])}, ...)"
+            f", the dataset has {dataset.num_classes} ({', '.join(dataset.class_names[:3])}, ...)",
+            where=str(dataset.directory),
+            remedy="evaluate on data with the classes of the training data",
+        )
+
+
+def checkpoints_to_evaluate(config: Any) -> Iterator[str]:
+    """The checkpoint that --checkpoint_path means; with --eval_interval_secs, each newer one too.
+
+    Ends when training has: nobody holds the run directory, and its newest checkpoint is done.
+    """
+    if not config.eval_interval_secs:
+        yield checkpoints.resolve(config.checkpoint_path)
+        return
+    directory = Path(config.checkpoint_path)
+    if not directory.is_dir():
+        raise FlagError(
+            "--eval_interval_secs needs a run directory",
+            where=config.checkpoint_path,
+            remedy="pass the directory of the checkpoint",
+        )
+    done = None
+    while True:
+        # Asked before looking: what a training that just ended has written is then seen.
+        training_goes_on = files.is_locked(directory)
+        steps = checkpoints.steps(directory)
+        if steps and steps[-1] != done:
+            done = steps[-1]
+            yield checkpoints.prefix(directory, done)
+        elif not training_goes_on and done is not None:
+            return
+        else:
+            logging.info("Waiting for a new checkpoint in %s", directory)
+            time.sleep(config.eval_interval_secs)
+
+
+class Evaluator:
+    """The evaluation graph of a split, built once and run on as many checkpoints as come.
+
+    Use it inside the graph it is to be built in.
+
+    Args:
+        dataset: the split.
+        config: from `settings`; read here: the flags of the evaluation.
+    """
+
+    def __init__(self, dataset: LoadedSplit, config: Any) -> None:
+        self._dataset, self._config = dataset, config
+        self._num_classes = dataset.num_classes - config.labels_offset
+        tf.train.create_global_step()
+        self._batch = input_pipeline.evaluation_batch(dataset, config)
+        self._logits = model.build_for_evaluation(
+            self._batch.images, self._num_classes, config.model_name
+        )
+        self._variables = model.variables_to_restore(config.moving_average_decay)
+        self._restore = checkpoints.restorer(self._variables)
+
+    def evaluate(self, checkpoint: str) -> Result:
+        """One pass over the split, or over --max_num_batches of it.
+
+        Raises:
+            FlagError: the checkpoint is of another net or of other classes.
+            CheckpointError: it cannot be read.
+            DataError: a record is damaged, or not all records came.
+            DivergedError: the model's outputs are not finite.
+        """
+        logging.info("Evaluating %s", checkpoint)
+        missing = checkpoints.check_fits(checkpoint, self._variables, self._config.model_name)
+        if missing:
+            raise FlagError(
+                f"the checkpoint lacks {len(missing)} variables, such as {missing[0]}",
+                where=checkpoint,
+                remedy="check --model_name and --moving_average_decay",
+            )
+        started = time.monotonic()
+        counted = metrics.Metrics(self._num_classes)
+        with (
+            tf.Session(
+                self._config.master, config=training.session_config(self._config)
+            ) as session,
+            input_pipeline.damage_named(self._dataset, self._config.labels_offset),
+        ):
+            self._restore(session, checkpoint)
+            session.run(self._batch.start)
+            self._count(session, counted)
+        return Result(
+            checkpoint, checkpoints.step_of(checkpoint) or 0, counted, time.monotonic() - started
+        )
+
+    def _count(self, session: tf.Session, counted: metrics.Metrics) -> None:
+        """Adds every picture exactly once."""
+        samples, limit = self._dataset.num_samples, self._config.max_num_batches
+        expected = min(samples, limit * self._config.batch_size) if limit else samples
+        next_batch = session.make_callable([self._logits, self._batch.labels])
+        with progress.bar("Evaluating", expected) as done:
+            while counted.count < expected:
+                try:
+                    logits, labels = next_batch()
+                except tf.errors.OutOfRangeError:
+                    raise DataError(
+                        f"{counted.count} records read, {expected} expected",
+                        where=str(self._dataset.directory),
+                        remedy="convert the dataset again",
+                    ) from None
+                counted.add(logits, labels)
+                done(len(labels))
+
+
+def write(result: Result, dataset: LoadedSplit, config: Any) -> None:
+    """Writes results.json and the event file of one evaluation, and prints the figures."""
+    found = result.metrics
+    directory = files.make_directory(config.eval_dir)
+    content = {
+        "checkpoint": result.checkpoint,
+        "global_step": result.step,
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "images": found.count,
+        "accuracy": found.accuracy,
+        "recall_5": found.recall,
+        "recall_k": found.top_k,
+        "loss": found.loss,
+        "seconds": round(result.seconds, 3),
+    }
+    files.write_text(directory / RESULTS_FILE, json.dumps(content, indent=2) + "\n")
+    # `accuracy` and `loss` are the tags of training, so that both lie on one chart.
+    tags = {
+        "eval/Accuracy": found.accuracy,
+        "eval/Recall_5": found.recall,
+        "accuracy": found.accuracy,
+        "loss": found.loss,
+    }
+    writer = tf.summary.FileWriter(str(directory))
+    for tag, value in tags.items():
+        writer.add_summary(summaries.scalar(tag, value), result.step)
+    writer.close()
+    print(f"step {result.step}: {found.count} images in {result.seconds:.1f} s")
+    print(f"eval/Accuracy[{found.accuracy:.4f}]")
+    print(f"eval/Recall_5[{found.recall:.4f}]")
+    print(f"loss[{found.loss:.4f}]", flush=True)
+
+
+def confusion_table(result: Result, class_names: tuple[str, ...]) -> str:
+    """The confusion matrix as text: a row per label, a column per prediction."""
+    width = max(map(len, class_names))
+    counts = result.metrics.confusion
+    digits = max(len(str(counts.max())), len(str(len(class_names) - 1)), 3)
+    header = " ".join(f"{number:>{digits}}" for number in range(len(class_names)))
+    lines = ["", f"{'label':>{width + 4}}  {header}  prediction"]
+    for number, (name, row) in enumerate(zip(class_names, counts, strict=True)):
+        cells = " ".join(f"{count:>{digits}}" for count in row)
+        lines.append(f"{name:>{width}} {number:>3}  {cells}")
+    return "\n".join(lines)
