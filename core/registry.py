@@ -36,6 +36,10 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._entries)}"
             raise FlagError(self._message % name, remedy=remedy) from None
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The entry of that name, or the default if it is unknown."""
+        return self._entries.get(name, default)
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
