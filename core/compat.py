@@ -34,7 +34,7 @@ KNOWN_VERSIONS = {"tensorflow": "2.21.", "tf-keras": "2.21.", "tf-slim": "1.1.0"
 # The comment above a row names what in tf-slim needs it.
 MOVED = (
     # Asking whether a value is a tensor: batch_norm with updates_collections=None or zero_debias,
-    # unit_norm, optimize_loss, create_train_op with gradient_multipliers.
+    # optimize_loss, create_train_op with gradient_multipliers.
     ("framework.ops.Tensor", "framework.tensor.Tensor"),
     # create_train_op and optimize_loss when they clip, multiply or summarize gradients.
     ("framework.ops.IndexedSlices", "framework.indexed_slices.IndexedSlices"),

@@ -2,8 +2,9 @@
 
     error: <what> (<file>:<where>) - <what to do>
 
-Code raises one of the classes below; `core.script.run` prints it and exits with its code. Whatever else
-escapes is sorted by `core.script.classified`, so no traceback reaches a user unless `--debug` asks for it.
+Code raises one of the classes below; `core.script.run` prints it and exits with its code. Whatever
+else escapes is sorted by `core.script.classified`, so no traceback reaches a user unless `--debug`
+asks for it.
 """
 
 import enum

@@ -70,12 +70,13 @@ def staging(directory: Path) -> Iterator[Path]:
 def commit(stage: Path, names: list[str], directory: Path) -> None:
     """Moves files out of a staging directory, in the given order, each by one rename.
 
-    All are flushed to disk before the first is renamed, so the last name in the list can serve as
-    the mark that the rest is complete.
+    The last name is the mark that the rest is complete: a file that has it already is withdrawn
+    first. All are flushed to disk before anything changes.
     """
     for name in names:
         with (stage / name).open("rb") as file:
             os.fsync(file.fileno())
+    (directory / names[-1]).unlink(missing_ok=True)
     for name in names:
         (stage / name).replace(directory / name)
     sync_directory(directory)

@@ -51,7 +51,8 @@ class Group:
         self._define(_FiniteParser(lower, upper), name, default, help_)
 
     def choice(self, name: str, default: str, choices: Sequence[str], help_: str) -> None:
-        """Defines a flag with a closed set of values."""
+        """Defines a flag with a closed set of values, which its help lists."""
+        help_ = f"<{'|'.join(choices)}>: {help_}"
         self._define(flags.EnumParser(choices), name, default, help_)
 
     def boolean(self, name: str, default: bool, help_: str) -> None:
@@ -105,7 +106,7 @@ def read_command_line(flag_values: flags.FlagValues, argv: Sequence[str]) -> Non
     """Parses a command line; FlagError for an unknown flag, a bad value or a stray argument."""
     try:
         rest = flag_values(list(argv))[1:]
-    except (flags.Error, OSError) as error:
+    except (flags.Error, UnicodeDecodeError) as error:  # the latter by a --flagfile
         what, _, suggestion = str(error).partition(" Did you mean:")
         remedy = f"did you mean{suggestion}" if suggestion else "see --help"
         raise FlagError(" ".join(what.split()), remedy=remedy) from None
@@ -132,7 +133,8 @@ def show_help_if_asked(flag_values: flags.FlagValues, argv: Sequence[str], about
     print(about.strip())
     for heading in _groups(flag_values):
         print(flag_values.module_help(heading))
-    print("\nA flag can also stand in a file that is named by --flagfile; --helpfull shows all.")
+    more = "A flag can also stand in a file that is named by --flagfile; --helpfull shows all."
+    print(f"\n{more}", flush=True)
     sys.exit(0)
 
 

@@ -57,9 +57,10 @@ def bar(
     ) as progress:
         task = progress.add_task(description, total=total, completed=completed)
         handler = logging.get_absl_handler().python_handler
+        before = handler.stream
         # The bar has put its own stream in the place of stderr, which lifts log lines above it.
-        before = handler.setStream(sys.stderr)
+        handler.setStream(sys.stderr)
         try:
             yield lambda count=1: progress.advance(task, count)
         finally:
-            handler.setStream(before or sys.__stderr__)
+            handler.setStream(before)

@@ -1,10 +1,11 @@
 """How every script starts and ends: flags, log, one line for an error, the right exit code."""
 
+import contextlib
 import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from absl import app, logging
@@ -33,13 +34,13 @@ def run(main: Callable[[Any], None], define: flags.Define, about: str) -> NoRetu
 
     def parse(argv: list[str]) -> list[str]:
         define_all(absl_flags.FLAGS)
-        flags.show_help_if_asked(absl_flags.FLAGS, argv, about)
-        try:
-            flags.read_command_line(absl_flags.FLAGS, argv)
-        except ClassifierError as error:
-            _exit_with(error, debug="--debug" in argv)
-        except SystemExit:  # absl's other help flags exit with 1
-            sys.exit(ExitCode.OK)
+        with _errors_told(debug="--debug" in argv):
+            flags.show_help_if_asked(absl_flags.FLAGS, argv, about)
+            try:
+                flags.read_command_line(absl_flags.FLAGS, argv)
+            except SystemExit:  # absl's other help flags exit with 1
+                _flush()
+                sys.exit(ExitCode.OK)
         if not absl_flags.FLAGS["showprefixforinfo"].present:
             absl_flags.FLAGS.showprefixforinfo = False
         if not absl_flags.FLAGS["verbosity"].present:
@@ -47,20 +48,36 @@ def run(main: Callable[[Any], None], define: flags.Define, about: str) -> NoRetu
         return argv[:1]
 
     def guarded(_: list[str]) -> None:
-        try:
+        with _errors_told(debug=absl_flags.FLAGS.debug):
             main(flags.configuration(absl_flags.FLAGS))
-            sys.stdout.flush()
-        except (Exception, KeyboardInterrupt) as error:
-            _exit_with(error, debug=absl_flags.FLAGS.debug)
+            _flush()
 
     app.run(guarded, flags_parser=parse)
     raise AssertionError("app.run always exits")
 
 
+@contextlib.contextmanager
+def _errors_told(*, debug: bool) -> Iterator[None]:
+    """Exits with the line and the code of whatever exception the block raises."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        _exit_with(error, debug=debug)
+
+
+def _flush() -> None:
+    """Delivers what was printed while there is still someone to tell if it fails."""
+    print(end="", flush=True)
+
+
 def _exit_with(error: BaseException, *, debug: bool) -> NoReturn:
-    if isinstance(error, BrokenPipeError):
-        # Nobody reads on; keep the interpreter from complaining when it flushes at exit.
+    try:
+        _flush()
+    except OSError:
+        # Nobody reads on, or the disk is full; keep the interpreter, which flushes once more at
+        # exit, from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
         sys.exit(_BROKEN_PIPE)
     if debug:
         traceback.print_exception(error)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from core import files, progress
-from core.errors import FlagError
+from core.errors import DataError, FlagError
 from datasets import tfrecord
 from datasets.spec import LABELS, MANIFEST, Dataset, Example, Split, labels_text
 
@@ -53,32 +55,52 @@ class Result(NamedTuple):
 
 
 def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = False) -> Result:
-    """Writes the dataset, unless the same one is there already.
+    """Writes the dataset, unless the same one is there already, whole and undamaged.
 
     Raises:
-        FlagError: another dataset is there and `overwrite` is not set.
-        DataError: a picture is bad.
+        FlagError: another dataset is there and `overwrite` is not set, or the name cannot be that
+            of a file.
+        DataError: a picture is bad, or the dataset.json that is there.
         LockedError: another converter works on the directory.
         MachineError: the disk is full or the directory cannot be written.
     """
+    if Path(name).name != name or name.startswith("."):
+        raise FlagError(
+            f"dataset name {name!r} cannot be part of a file name",
+            remedy="choose a --dataset_name without slashes that does not start with a dot",
+        )
     directory = files.make_directory(dataset_dir)
     with files.locked(directory):
         files.sweep(directory)
         manifest = directory / MANIFEST
-        if manifest.exists() and not overwrite:
-            return Result(_same_or_error(name, source, manifest), [], written=False)
+        old = _existing(manifest, overwrite)
+        if old and not overwrite:
+            _check_same(name, source, old, manifest)
+            if _is_whole(old, directory):
+                return Result(old, [], written=False)
+            logging.warning("%s: record files are missing or damaged, writing anew", directory)
         with files.staging(directory) as stage:
             dataset, skipped = _write(name, source, stage)
-            old = Dataset.read(manifest) if manifest.exists() else None
             _commit(dataset, stage, directory)
             if old:
                 _remove_stale(old, dataset, directory)
     return Result(dataset, skipped, written=True)
 
 
-def _same_or_error(name: str, source: Source, manifest: Path) -> Dataset:
-    """The dataset that is there, if it is the one that was asked for."""
-    there = Dataset.read(manifest)
+def _existing(manifest: Path, overwrite: bool) -> Dataset | None:
+    """The dataset that is there; one that is to be replaced may be damaged."""
+    if not manifest.exists():
+        return None
+    try:
+        return Dataset.read(manifest)
+    except DataError:
+        if overwrite:
+            return None
+        raise
+
+
+def _check_same(name: str, source: Source, there: Dataset, manifest: Path) -> None:
+    """FlagError unless the dataset that is there is the one that was asked for."""
     differences = [
         f"{key}: {there.source.get(key)} there, {value} asked for"
         for key, value in source.settings.items()
@@ -92,7 +114,15 @@ def _same_or_error(name: str, source: Source, manifest: Path) -> Dataset:
             where=str(manifest),
             remedy="pass --overwrite to replace it, or another --dataset_dir",
         )
-    return there
+
+
+def _is_whole(dataset: Dataset, directory: Path) -> bool:
+    """Whether all record files are there, with the content that was written."""
+    return all(
+        (directory / shard.file).is_file() and files.sha256(directory / shard.file) == shard.sha256
+        for split in dataset.splits.values()
+        for shard in split.shards
+    )
 
 
 def _write(name: str, source: Source, stage: Path) -> tuple[Dataset, list[Skipped]]:
@@ -147,11 +177,12 @@ def _named(
 
 
 def _commit(dataset: Dataset, stage: Path, directory: Path) -> None:
-    """Moves the files to their final names; dataset.json is withdrawn first and comes back last."""
+    """Moves the files to their final names, dataset.json last."""
     shards = [shard.file for split in dataset.splits.values() for shard in split.shards]
     extra = [SKIPPED] if (stage / SKIPPED).exists() else []
-    (directory / MANIFEST).unlink(missing_ok=True)
     files.commit(stage, [*shards, *extra, LABELS, MANIFEST], directory)
+    if not extra:
+        (directory / SKIPPED).unlink(missing_ok=True)  # of the dataset that was replaced
 
 
 def _remove_stale(old: Dataset, new: Dataset, directory: Path) -> None:

@@ -4,6 +4,8 @@ A dataset of the user's own needs no entry: any other name with --image_dir is a
 """
 
 import dataclasses
+import fnmatch
+import glob
 
 from core.registry import Registry
 
@@ -25,9 +27,12 @@ class Known:
         """Whether the name brings its own pictures, so that no folder has to be given."""
         return self.converter != Known.converter
 
-    def patterns(self, name: str, split: str) -> list[str]:
-        """Names of the record files of a split, as glob patterns."""
-        return [pattern.format(name=name, split=split) for pattern in self.file_patterns]
+    def matches(self, file: str, name: str, split: str) -> bool:
+        """Whether a file name is that of a record file of a split."""
+        parts = {"name": glob.escape(name), "split": glob.escape(split)}
+        return any(
+            fnmatch.fnmatchcase(file, pattern.format(**parts)) for pattern in self.file_patterns
+        )
 
 
 DATASETS = Registry(

@@ -29,16 +29,18 @@ def source(options: Any) -> Source:
     """MNIST from the folder given as --source_archive.
 
     Args:
-        options: the converter's flags; read here: source_archive.
+        options: the converter's flags; read here: source_archive, archive_sha256.
 
     Raises:
-        FlagError: the folder is not given, or lacks one of the four files.
+        FlagError: the folder is not given, or lacks one of the four files, or a checksum is given.
     """
     if not options.source_archive:
         raise FlagError(
             "mnist needs --source_archive",
             remedy="pass the folder with train-images-idx3-ubyte.gz and its three companions",
         )
+    if options.archive_sha256:
+        raise FlagError("--archive_sha256 is for one file, and mnist is a folder of four")
     folder = Path(options.source_archive)
     paths = {
         split: (
@@ -70,11 +72,12 @@ def read_idx(path: Path, header: tuple[int, ...], count: int) -> np.ndarray:
     """
     magic, *shape = header
     expected = np.array([magic, count, *shape], ">i4").tobytes()
+    size = len(expected) + count * int(np.prod(shape))
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(size + 1)  # no more, however much it would unpack to
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read the file: {error}", where=str(path)) from None
-    size = len(expected) + count * int(np.prod(shape))
     if not content.startswith(expected) or len(content) != size:
         raise DataError(f"not {count} items of the expected idx format", where=str(path))
     return np.frombuffer(content, np.uint8, offset=len(expected)).reshape(count, *shape)

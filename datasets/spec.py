@@ -9,6 +9,7 @@ dataset.json: then file names, labels.txt and the record headers tell the same f
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from datasets import dataset_factory, records
 
 MANIFEST = "dataset.json"
 LABELS = "labels.txt"
+
+# How research/slim numbers the files of a split, for example flowers_train_00000-of-00005.tfrecord.
+_NUMBERED = re.compile(r"(?P<this>\d{5})-of-(?P<all>\d{5})(?!\d)")
 
 
 class Example(NamedTuple):
@@ -89,6 +93,9 @@ class Dataset:
                 )
                 for name, split in content["splits"].items()
             }
+            named = [shard.file for split in splits.values() for shard in split.shards]
+            if any(Path(file).name != file for file in named):
+                raise ValueError("a record file outside the directory")
             return cls(
                 content["name"],
                 tuple(content["class_names"]),
@@ -96,11 +103,11 @@ class Dataset:
                 content["channels"],
                 content["source"],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"not a dataset description: {error!r}",
                 where=str(path),
-                remedy="convert the dataset again",
+                remedy="convert the dataset again with --overwrite",
             ) from None
 
 
@@ -193,7 +200,7 @@ def _from_files(directory: Path, name: str, split: str) -> Dataset:
             remedy="run download_and_convert_data.py again",
         )
     known = dataset_factory.DATASETS.get(name, dataset_factory.Known())
-    found = [path for pattern in known.patterns(name, split) for path in directory.glob(pattern)]
+    found = sorted(path for path in directory.iterdir() if known.matches(path.name, name, split))
     if not found:
         raise DataError(
             f"no {MANIFEST}, and no record files of {name}, split {split}",
@@ -201,12 +208,26 @@ def _from_files(directory: Path, name: str, split: str) -> Dataset:
             remedy="convert it with download_and_convert_data.py, or check --dataset_name, "
             "--dataset_split_name and --dataset_dir",
         )
-    shards = tuple(
-        Shard(path.name, records.count(path), path.stat().st_size) for path in sorted(found)
-    )
+    _check_numbering(found)
+    shards = tuple(Shard(path.name, records.count(path), path.stat().st_size) for path in found)
     return Dataset(
         name, _class_names(directory, known), {split: Split(shards)}, channels=known.channels
     )
+
+
+def _check_numbering(paths: list[Path]) -> None:
+    """DataError unless files numbered like "-00001-of-00005" are all there, of one set."""
+    numbers = list(filter(None, (_NUMBERED.search(path.name) for path in paths)))
+    if not numbers:
+        return
+    found = sorted((int(number["this"]), int(number["all"])) for number in numbers)
+    total = found[-1][1]
+    if len(paths) != total or found != [(this, total) for this in range(total)]:
+        raise DataError(
+            f"{len(paths)} record files, not numbered 0 to {total - 1} of {total}",
+            where=f"{paths[0]}, ...",
+            remedy="add the missing files, or remove those of another conversion",
+        )
 
 
 def _class_names(directory: Path, known: "dataset_factory.Known") -> tuple[str, ...]:
@@ -231,12 +252,17 @@ def labels_text(class_names: tuple[str, ...]) -> str:
 
 def read_labels(path: Path) -> dict[int, str]:
     """labels.txt as id to name; DataError names the line that is not "id:name"."""
+    try:
+        # Not splitlines: it also splits at characters that may stand in a name, such as U+2028.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8: {error.reason}", where=f"{path}:{error.start}") from None
     names = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         label, colon, name = line.partition(":")
-        if not (colon and label.strip().isdigit()):
+        if not (colon and label.strip().isdecimal()):
             raise DataError("not an id:name line", where=f"{path}:{number}")
         names[int(label)] = name
     if not names:

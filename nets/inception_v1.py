@@ -1,0 +1,187 @@
+"""Inception v1 (GoogLeNet), with batch norm and without the two auxiliary classifiers.
+
+Szegedy et al. 2015, Going Deeper with Convolutions, https://arxiv.org/abs/1409.4842. The body is
+Table 1 of the paper, except that the 5x5 convolutions are 3x3; it has 5,585,344 convolution
+weights.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from core.compat import slim, tf
+from core.errors import FlagError
+from nets.inception_utils import inception_arg_scope
+from nets.layers import EndPoints, Head, logits_of, pooled
+
+
+class Conv(NamedTuple):
+    """A convolution: size of its square kernel, stride, number of filters."""
+
+    kernel: int
+    stride: int
+    depth: int
+
+
+class MaxPool(NamedTuple):
+    """A max pool: size of its square window, stride."""
+
+    kernel: int
+    stride: int
+
+
+class Mixed(NamedTuple):
+    """An Inception block: numbers of filters, and the scope of the last layer of branch 2.
+
+    Branch 0 is a 1x1 convolution; branches 1 and 2 reduce with 1x1 and then convolve 3x3; branch 3
+    is a 3x3 max pool and a 1x1 convolution. The outputs are concatenated in this order.
+    """
+
+    branch_0: int
+    branch_1: tuple[int, int]
+    branch_2: tuple[int, int]
+    branch_3: int
+    branch_2_scope: str = "Conv2d_0b_3x3"
+
+
+# Table 1 of the paper, with the feature map each row leaves behind at 224x224.
+ROOT = {
+    "Conv2d_1a_7x7": Conv(7, 2, 64),  # [N, 112, 112, 64]
+    "MaxPool_2a_3x3": MaxPool(3, 2),  # [N, 56, 56, 64]
+    "Conv2d_2b_1x1": Conv(1, 1, 64),
+    "Conv2d_2c_3x3": Conv(3, 1, 192),  # [N, 56, 56, 192]
+    "MaxPool_3a_3x3": MaxPool(3, 2),  # [N, 28, 28, 192]
+}
+BLOCKS = {
+    "Mixed_3b": Mixed(64, (96, 128), (16, 32), 32),  # [N, 28, 28, 256]
+    "Mixed_3c": Mixed(128, (128, 192), (32, 96), 64),  # [N, 28, 28, 480]
+    "MaxPool_4a_3x3": MaxPool(3, 2),  # [N, 14, 14, 480]
+    "Mixed_4b": Mixed(192, (96, 208), (16, 48), 64),  # [N, 14, 14, 512]
+    "Mixed_4c": Mixed(160, (112, 224), (24, 64), 64),  # [N, 14, 14, 512]
+    "Mixed_4d": Mixed(128, (128, 256), (24, 64), 64),  # [N, 14, 14, 512]
+    "Mixed_4e": Mixed(112, (144, 288), (32, 64), 64),  # [N, 14, 14, 528]
+    "Mixed_4f": Mixed(256, (160, 320), (32, 128), 128),  # [N, 14, 14, 832]
+    "MaxPool_5a_2x2": MaxPool(2, 2),  # [N, 7, 7, 832]
+    # The published checkpoint has this one layer under 0a instead of 0b.
+    "Mixed_5b": Mixed(256, (160, 320), (32, 128), 128, "Conv2d_0a_3x3"),  # [N, 7, 7, 832]
+    "Mixed_5c": Mixed(384, (192, 384), (48, 128), 128),  # [N, 7, 7, 1024]
+}
+
+HEAD = Head(pool="AvgPool_0a_7x7", pool_stride=1, dropout="Dropout_0b", logits="Conv2d_0c_1x1")
+
+
+def _mixed(net: tf.Tensor, block: Mixed, scope: str) -> tf.Tensor:
+    """One Inception block, [N, height, width, any] -> [N, height, width, sum of the branches]."""
+    with tf.variable_scope(scope):
+        with tf.variable_scope("Branch_0"):
+            branch_0 = slim.conv2d(net, block.branch_0, [1, 1], scope="Conv2d_0a_1x1")
+        with tf.variable_scope("Branch_1"):
+            branch_1 = slim.conv2d(net, block.branch_1[0], [1, 1], scope="Conv2d_0a_1x1")
+            branch_1 = slim.conv2d(branch_1, block.branch_1[1], [3, 3], scope="Conv2d_0b_3x3")
+        with tf.variable_scope("Branch_2"):
+            branch_2 = slim.conv2d(net, block.branch_2[0], [1, 1], scope="Conv2d_0a_1x1")
+            branch_2 = slim.conv2d(branch_2, block.branch_2[1], [3, 3], scope=block.branch_2_scope)
+        with tf.variable_scope("Branch_3"):
+            branch_3 = slim.max_pool2d(net, [3, 3], scope="MaxPool_0a_3x3")
+            branch_3 = slim.conv2d(branch_3, block.branch_3, [1, 1], scope="Conv2d_0b_1x1")
+        return tf.concat([branch_0, branch_1, branch_2, branch_3], axis=3)
+
+
+def inception_v1_base(
+    inputs: tf.Tensor,
+    final_endpoint: str = "Mixed_5c",
+    include_root_block: bool = True,
+    scope: str | tf.VariableScope = "InceptionV1",
+) -> tuple[tf.Tensor, EndPoints]:
+    """The body of Inception v1, without its head.
+
+    Args:
+        inputs: [N, height, width, channels].
+        final_endpoint: the layer to stop after, a name of ROOT or BLOCKS.
+        include_root_block: begin with ROOT, otherwise with BLOCKS.
+        scope: variable scope.
+
+    Returns:
+        The activations of final_endpoint, and all activations up to it by layer name.
+
+    Raises:
+        FlagError: unknown final_endpoint.
+    """
+    layers = {**ROOT, **BLOCKS} if include_root_block else BLOCKS
+    if final_endpoint not in layers:
+        raise FlagError(
+            f"Unknown final endpoint {final_endpoint}", remedy=f"known: {', '.join(layers)}"
+        )
+    net, end_points = inputs, {}
+    with (
+        tf.variable_scope(scope, "InceptionV1", [inputs]),
+        slim.arg_scope(
+            [slim.conv2d, slim.fully_connected],
+            weights_initializer=tf.truncated_normal_initializer(stddev=0.01),
+        ),
+        slim.arg_scope([slim.conv2d, slim.max_pool2d], stride=1, padding="SAME"),
+    ):
+        for name, layer in layers.items():
+            if isinstance(layer, Conv):
+                net = slim.conv2d(net, layer.depth, layer.kernel, stride=layer.stride, scope=name)
+            elif isinstance(layer, MaxPool):
+                net = slim.max_pool2d(net, layer.kernel, stride=layer.stride, scope=name)
+            else:
+                net = _mixed(net, layer, scope=name)
+            end_points[name] = net
+            if name == final_endpoint:
+                break
+    return net, end_points
+
+
+def inception_v1(
+    inputs: tf.Tensor,
+    num_classes: int | None = 1000,
+    is_training: bool | tf.Tensor = True,
+    dropout_keep_prob: float = 0.8,
+    prediction_fn: Callable[..., tf.Tensor] | None = slim.softmax,
+    spatial_squeeze: bool = True,
+    reuse: bool | None = None,
+    scope: str = "InceptionV1",
+    global_pool: bool = False,
+) -> tuple[tf.Tensor, EndPoints]:
+    """Inception v1 for classification.
+
+    Args:
+        inputs: [N, height, width, channels]; N, height and width may be unknown.
+        num_classes: number of classes. 0 or None: no head, the pooled features are returned.
+        is_training: whether batch norm and dropout are in training mode.
+        dropout_keep_prob: fraction of the features to keep in training.
+        prediction_fn: makes predictions of logits; None leaves them out.
+        spatial_squeeze: logits are [N, num_classes] rather than [N, 1, 1, num_classes].
+        reuse: whether to reuse the variables of the scope.
+        scope: variable scope.
+        global_pool: pool maps of any size to 1x1. Otherwise the window is 7x7, or the map where
+            that is smaller.
+
+    Returns:
+        Logits, or pooled features [N, 1, 1, 1024] without num_classes; and all activations by layer
+        name, `Logits` and `Predictions` among them.
+
+    Raises:
+        FlagError: the images are too large for spatial_squeeze without global_pool.
+    """
+    with (
+        tf.variable_scope(scope, "InceptionV1", [inputs], reuse=reuse) as scope,
+        slim.arg_scope([slim.batch_norm], is_training=is_training),
+    ):
+        net, end_points = inception_v1_base(inputs, scope=scope)
+        # The predictions stand inside this scope, unlike those of the other nets.
+        with tf.variable_scope("Logits"):
+            net = pooled(net, HEAD, end_points, global_pool)
+            if not num_classes:
+                return net, end_points
+            logits = end_points["Logits"] = logits_of(
+                net, HEAD, num_classes, dropout_keep_prob, is_training, spatial_squeeze
+            )
+            if prediction_fn:
+                end_points["Predictions"] = prediction_fn(logits, scope="Predictions")
+    return logits, end_points
+
+
+inception_v1.default_image_size = 224
+inception_v1_arg_scope = inception_arg_scope

@@ -1,0 +1,156 @@
+"""What several nets share: stateless dropout, fixed padding, and the head of the ImageNet nets."""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from core.compat import slim, tf
+from core.errors import FlagError
+
+EndPoints = dict[str, tf.Tensor]
+
+
+def dropout(
+    inputs: tf.Tensor,
+    keep_prob: float = 0.5,
+    is_training: bool | tf.Tensor = True,
+    scope: str | None = None,
+) -> tf.Tensor:
+    """Zeroes activations at random in training, and scales the rest by 1 / keep_prob.
+
+    With a seed on the graph (`tf.set_random_seed`) and a global step, the mask is a pure function
+    of (seed, global step, layer name), so a run that is stopped and resumed at step N draws the
+    masks that the uninterrupted run would have drawn. Without them it is TensorFlow's own dropout.
+
+    Args:
+        inputs: activations of any shape.
+        keep_prob: fraction of the activations to keep, in (0, 1].
+        is_training: a Python bool, or a boolean scalar tensor to decide at run time.
+        scope: name of the layer.
+
+    Returns:
+        A tensor shaped like inputs; inputs itself when there is nothing to drop.
+    """
+    if tf.get_static_value(keep_prob) == 1:
+        return inputs
+    seed, step = tf.get_default_graph().seed, tf.train.get_global_step()
+    with tf.variable_scope(scope, "Dropout", [inputs]) as layer:
+
+        def dropped() -> tf.Tensor:
+            if seed is None or step is None:
+                return tf.nn.dropout(inputs, rate=1 - keep_prob)
+            # 31 bits of seed above 32 bits of layer name: distinct, and positive as an int64.
+            stream = (seed & 0x7FFFFFFF) << 32 | zlib.crc32(layer.name.encode())
+            return tf.nn.experimental.stateless_dropout(
+                inputs,
+                rate=1 - keep_prob,
+                seed=tf.stack([tf.constant(stream, tf.int64), tf.cast(step, tf.int64)]),
+                rng_alg="philox",
+            )
+
+        return slim.utils.smart_cond(is_training, dropped, lambda: inputs)
+
+
+def fixed_padding(inputs: tf.Tensor, kernel_size: int | Sequence[int], rate: int = 1) -> tf.Tensor:
+    """Pads with zeros so that a VALID convolution has the output size of a SAME one.
+
+    SAME padding of a strided convolution depends on whether the image size is odd or even; this
+    padding depends on the kernel only.
+
+    Args:
+        inputs: [N, height, width, channels].
+        kernel_size: of the convolution that follows, one int or (height, width).
+        rate: its atrous rate.
+
+    Returns:
+        [N, height + rate * (kernel height - 1), width + rate * (kernel width - 1), channels].
+    """
+    paddings = [[0, 0]]
+    for size in slim.utils.two_element_tuple(kernel_size):
+        total = rate * (size - 1)
+        paddings.append([total // 2, total - total // 2])
+    return tf.pad(inputs, [*paddings, [0, 0]])
+
+
+class Head(NamedTuple):
+    """How a net turns its last feature map into logits.
+
+    Attributes:
+        pool: scope of the average pool, also its end point.
+        pool_stride: stride of the pool, which shows only on maps larger than 7x7.
+        dropout: scope of the dropout.
+        logits: scope of the 1x1 convolution.
+    """
+
+    pool: str
+    pool_stride: int
+    dropout: str
+    logits: str
+
+
+# Both ImageNet nets end in a 7x7 map at 224x224 (stride 32).
+POOL_SIZE = 7
+
+
+def pooled(net: tf.Tensor, head: Head, end_points: EndPoints, global_pool: bool) -> tf.Tensor:
+    """Averages the last feature map over space and records the end point.
+
+    Args:
+        net: [N, height, width, channels].
+        head: names of the layers.
+        end_points: gains `global_pool`, or the name of the pool.
+        global_pool: pool maps of any size to 1x1. Otherwise the window is 7x7, or the map where
+            that is smaller; larger maps keep a spatial extent.
+
+    Returns:
+        [N, 1, 1, channels], or larger in space for maps larger than 7x7 without global_pool.
+    """
+    if global_pool:
+        net = end_points["global_pool"] = tf.reduce_mean(
+            net, [1, 2], keepdims=True, name="global_pool"
+        )
+        return net
+    height, width = net.shape.as_list()[1:3]
+    window = [min(size or POOL_SIZE, POOL_SIZE) for size in (height, width)]
+    net = end_points[head.pool] = slim.avg_pool2d(
+        net, window, stride=head.pool_stride, padding="VALID", scope=head.pool
+    )
+    return net
+
+
+def logits_of(
+    net: tf.Tensor,
+    head: Head,
+    num_classes: int,
+    keep_prob: float,
+    is_training: bool | tf.Tensor,
+    spatial_squeeze: bool,
+) -> tf.Tensor:
+    """Drops out and classifies pooled features with a 1x1 convolution, without normaliser.
+
+    Args:
+        net: pooled features, [N, 1, 1, channels].
+        head: names of the layers.
+        num_classes: number of classes.
+        keep_prob: fraction of the features to keep in training.
+        is_training: whether dropout is on.
+        spatial_squeeze: remove the two spatial dimensions of size 1.
+
+    Returns:
+        Logits [N, num_classes], or [N, 1, 1, num_classes] without spatial_squeeze.
+
+    Raises:
+        FlagError: the features are larger than 1x1 and are to be squeezed.
+    """
+    height, width = net.shape.as_list()[1:3]
+    if spatial_squeeze and (height or 1, width or 1) != (1, 1):
+        raise FlagError(
+            f"The features are {height}x{width} after the pool and cannot be squeezed",
+            where=net.op.name,
+            remedy="use smaller images, global_pool=True or spatial_squeeze=False",
+        )
+    net = dropout(net, keep_prob, is_training, scope=head.dropout)
+    logits = slim.conv2d(
+        net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope=head.logits
+    )
+    return tf.squeeze(logits, [1, 2], name="SpatialSqueeze") if spatial_squeeze else logits

@@ -1,0 +1,241 @@
+"""ResNet v1: residual nets whose units normalise after each convolution.
+
+[1] He et al. 2016, Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385.
+[2] He et al. 2016, Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027.
+
+Units are the bottlenecks of [1]; only a change of depth has a projection as its shortcut. The base
+of ResNet-50 has 23,454,912 convolution weights.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from core.compat import slim, tf
+from core.errors import FlagError
+from nets import resnet_utils
+from nets.layers import EndPoints
+from nets.resnet_utils import resnet_arg_scope
+
+__all__ = [
+    "bottleneck",
+    "resnet_arg_scope",
+    "resnet_v1",
+    "resnet_v1_50",
+    "resnet_v1_101",
+    "resnet_v1_152",
+    "resnet_v1_200",
+    "resnet_v1_block",
+]
+
+
+@slim.add_arg_scope
+def bottleneck(
+    inputs: tf.Tensor,
+    depth: int,
+    depth_bottleneck: int,
+    stride: int,
+    rate: int = 1,
+    outputs_collections: str | None = None,
+    scope: str | None = None,
+    use_bounded_activations: bool = False,
+) -> tf.Tensor:
+    """A residual unit: 1x1 down, 3x3, 1x1 up, plus the shortcut (Fig. 5 of [1], right).
+
+    Args:
+        inputs: [N, height, width, channels].
+        depth: channels of the output.
+        depth_bottleneck: channels of the 3x3 convolution.
+        stride: of the 3x3 convolution and of the shortcut.
+        rate: atrous rate of the 3x3 convolution.
+        outputs_collections: collection of the output.
+        scope: variable scope, by default bottleneck_v1.
+        use_bounded_activations: keep activations within [-6, 6], which suits quantisation.
+
+    Returns:
+        [N, ceil(height / stride), ceil(width / stride), depth].
+    """
+    with tf.variable_scope(scope, "bottleneck_v1", [inputs]) as unit_scope:
+        if depth == slim.utils.last_dimension(inputs.get_shape(), min_rank=4):
+            shortcut = resnet_utils.subsample(inputs, stride, "shortcut")
+        else:
+            shortcut = slim.conv2d(
+                inputs,
+                depth,
+                [1, 1],
+                stride=stride,
+                activation_fn=tf.nn.relu6 if use_bounded_activations else None,
+                scope="shortcut",
+            )
+        residual = slim.conv2d(inputs, depth_bottleneck, [1, 1], stride=1, scope="conv1")
+        residual = resnet_utils.conv2d_same(
+            residual, depth_bottleneck, 3, stride, rate=rate, scope="conv2"
+        )
+        residual = slim.conv2d(residual, depth, [1, 1], stride=1, activation_fn=None, scope="conv3")
+        if use_bounded_activations:
+            output = tf.nn.relu6(shortcut + tf.clip_by_value(residual, -6.0, 6.0))
+        else:
+            output = tf.nn.relu(shortcut + residual)
+        return slim.utils.collect_named_outputs(outputs_collections, unit_scope.name, output)
+
+
+def resnet_v1_block(scope: str, base_depth: int, num_units: int, stride: int) -> resnet_utils.Block:
+    """A block of bottleneck units of 4 * base_depth channels; its last unit has the stride.
+
+    Args:
+        scope: name of the block.
+        base_depth: channels of the 3x3 convolutions.
+        num_units: number of units.
+        stride: of the last unit.
+
+    Returns:
+        The block.
+    """
+    strides = [1] * (num_units - 1) + [stride]
+    return resnet_utils.Block(
+        scope,
+        bottleneck,
+        [{"depth": 4 * base_depth, "depth_bottleneck": base_depth, "stride": s} for s in strides],
+    )
+
+
+def resnet_v1(
+    inputs: tf.Tensor,
+    blocks: Sequence[resnet_utils.Block],
+    num_classes: int | None = None,
+    is_training: bool | tf.Tensor | None = True,
+    global_pool: bool = True,
+    output_stride: int | None = None,
+    include_root_block: bool = True,
+    spatial_squeeze: bool = True,
+    store_non_strided_activations: bool = False,
+    reuse: bool | None = None,
+    scope: str | None = None,
+) -> tuple[tf.Tensor, EndPoints]:
+    """A ResNet v1 of the given blocks.
+
+    For dense prediction use global_pool=False, spatial_squeeze=False, an output_stride and image
+    sizes of a multiple of 32 plus 1: then the corners of map and image align, and the map has
+    (size - 1) / output_stride + 1 rows.
+
+    Args:
+        inputs: [N, height, width, channels]; N, height and width may be unknown.
+        blocks: the blocks behind the root.
+        num_classes: number of classes. 0 or None: no head, the features are returned.
+        is_training: whether batch norm is in training mode; None leaves it to an outer arg scope.
+        global_pool: average the features over space.
+        output_stride: ratio of input to output size. None: as the blocks say.
+        include_root_block: begin with a 7x7 convolution and a max pool, which divide the size by 4.
+        spatial_squeeze: logits are [N, num_classes] rather than [N, 1, 1, num_classes].
+        store_non_strided_activations: see `resnet_utils.stack_blocks_dense`.
+        reuse: whether to reuse the variables of the scope.
+        scope: variable scope, by default resnet_v1.
+
+    Returns:
+        Logits, or features [N, height, width, channels] without num_classes; and all activations by
+        full scope name, with `global_pool` and `predictions`.
+
+    Raises:
+        FlagError: output_stride is not a multiple of 4 with a root block, or cannot be reached.
+    """
+    with tf.variable_scope(scope, "resnet_v1", [inputs], reuse=reuse) as net_scope:
+        collection = net_scope.original_name_scope + "_end_points"
+        with (
+            slim.arg_scope(
+                [slim.conv2d, bottleneck, resnet_utils.stack_blocks_dense],
+                outputs_collections=collection,
+            ),
+            contextlib.nullcontext()
+            if is_training is None
+            else slim.arg_scope([slim.batch_norm], is_training=is_training),
+        ):
+            net = inputs
+            if include_root_block:
+                if output_stride is not None:
+                    if output_stride % 4:
+                        raise FlagError(
+                            "The output_stride needs to be a multiple of 4.",
+                            where=f"output_stride {output_stride}",
+                        )
+                    output_stride //= 4
+                net = resnet_utils.conv2d_same(net, 64, 7, stride=2, scope="conv1")
+                net = slim.max_pool2d(net, [3, 3], stride=2, scope="pool1")
+            net = resnet_utils.stack_blocks_dense(
+                net, blocks, output_stride, store_non_strided_activations
+            )
+            end_points = slim.utils.convert_collection_to_dict(collection)
+            if global_pool:
+                net = end_points["global_pool"] = tf.reduce_mean(
+                    net, [1, 2], keepdims=True, name="pool5"
+                )
+            if num_classes:
+                net = end_points[f"{net_scope.name}/logits"] = slim.conv2d(
+                    net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope="logits"
+                )
+                if spatial_squeeze:
+                    net = end_points[f"{net_scope.name}/spatial_squeeze"] = tf.squeeze(
+                        net, [1, 2], name="SpatialSqueeze"
+                    )
+                end_points["predictions"] = slim.softmax(net, scope="predictions")
+    return net, end_points
+
+
+resnet_v1.default_image_size = 224
+
+
+def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Tensor, EndPoints]]:
+    """The ResNet v1 of four blocks with those numbers of units, its scope being its name."""
+
+    def resnet(
+        inputs: tf.Tensor,
+        num_classes: int | None = None,
+        is_training: bool | tf.Tensor | None = True,
+        global_pool: bool = True,
+        output_stride: int | None = None,
+        spatial_squeeze: bool = True,
+        store_non_strided_activations: bool = False,
+        min_base_depth: int = 8,
+        depth_multiplier: float = 1,
+        reuse: bool | None = None,
+        scope: str = name,
+    ) -> tuple[tf.Tensor, EndPoints]:
+        # Table 1 of [1]: depths double from block to block while the map halves (56, 28, 14, 7 at
+        # 224x224). A block has the stride that leads to the next one.
+        blocks = [
+            resnet_v1_block(
+                f"block{i + 1}",
+                base_depth=max(int(depth * depth_multiplier), min_base_depth),
+                num_units=num_units[i],
+                stride=stride,
+            )
+            for i, (depth, stride) in enumerate([(64, 2), (128, 2), (256, 2), (512, 1)])
+        ]
+        return resnet_v1(
+            inputs,
+            blocks,
+            num_classes,
+            is_training,
+            global_pool=global_pool,
+            output_stride=output_stride,
+            spatial_squeeze=spatial_squeeze,
+            store_non_strided_activations=store_non_strided_activations,
+            reuse=reuse,
+            scope=scope,
+        )
+
+    resnet.__name__ = resnet.__qualname__ = name
+    resnet.__doc__ = f"""ResNet v1 with {tuple(num_units)} units in its blocks.
+
+    Arguments and results are those of `resnet_v1`, and:
+
+    Args:
+        min_base_depth: no block gets a smaller base depth than this.
+        depth_multiplier: factor on the base depth of every block.
+    """
+    resnet.default_image_size = resnet_v1.default_image_size
+    return resnet
+
+
+resnet_v1_50 = _resnet_of("resnet_v1_50", num_units=(3, 4, 6, 3))  # Table 1 of [1]
+resnet_v1_101 = _resnet_of("resnet_v1_101", num_units=(3, 4, 23, 3))  # Table 1 of [1]
+resnet_v1_152 = _resnet_of("resnet_v1_152", num_units=(3, 8, 36, 3))  # Table 1 of [1]
+resnet_v1_200 = _resnet_of("resnet_v1_200", num_units=(3, 24, 36, 3))  # section 5 of [2]

@@ -1,0 +1,64 @@
+"""What tests of several packages share: a small dataset on disk, and scripts as processes."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def png():
+    """png(pixels) is a PNG file of uint8 [height, width] or [height, width, 3]."""
+
+    def png(pixels):
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(pixels).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return png
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """run_script(name, *arguments, **options of subprocess.run) runs a script of the project."""
+
+    def run_script(name, *arguments, **options):
+        command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        settings = {"capture_output": True, "text": True, "timeout": 200, "env": environment}
+        return subprocess.run(command, **(settings | options))
+
+    return run_script
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory, png):
+    """Directory of the dataset "tiny", to read only: 3 classes of coloured noise, 16x12 pixels.
+
+    Of the 20 pictures of each class, 12 are in train, 4 in validation and 4 in test; each split
+    has two record files, and its labels go round: 0, 1, 2, 0, ...
+    """
+    from datasets import conversion
+    from datasets.spec import Example
+
+    def examples():
+        noise = np.random.RandomState(0)
+        for split, count in (("train", 36), ("validation", 12), ("test", 12)):
+            for number in range(count):
+                label = number % 3
+                pixels = noise.randint(0, 128, (16, 12, 3)).astype(np.uint8)
+                pixels[..., label] += 128
+                name = f"{split}/{number}.png".encode()
+                yield split, Example(png(pixels), "png", 16, 12, label, name)
+
+    directory = tmp_path_factory.mktemp("tiny")
+    source = conversion.Source(("red", "green", "blue"), {}, examples, num_shards=2)
+    conversion.convert("tiny", source, str(directory))
+    return directory
