@@ -24,6 +24,7 @@ depends on d = |2n - 1|, but for a term linear in n.
 """
 
 import enum
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -134,6 +135,7 @@ def homogeneous(filling: ArrayLike, temperature: ArrayLike, coupling: ArrayLike)
     return State(phase, *best)
 
 
+@functools.cache
 def multicritical_point(coupling: float) -> tuple[float, float]:
     """Where the two lines out of the disordered phase meet, for n < 1/2.
 

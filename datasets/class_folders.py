@@ -1,0 +1,241 @@
+"""What lies in a folder of pictures: its classes and its files, listed without being read.
+
+    flowers/                      flowers/
+        daisy/a.jpg                   train/daisy/a.jpg
+        daisy/field/b.png             train/rose/c.jpg
+        rose/c.jpg                    test/daisy/b.png
+                                      ...
+
+What lies in nested folders belongs to the class folder around them. A folder that is divided
+already, into train, validation (or val) and test with the class folders below, keeps its splits.
+"""
+
+import collections
+import dataclasses
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from core.errors import DataError, FlagError
+from datasets import images
+from datasets.conversion import Skipped
+
+_SPLIT_FOLDERS = {
+    b"train": "train",
+    b"validation": "validation",
+    b"val": "validation",
+    b"test": "test",
+}
+_JUNK = (b"thumbs.db", b"desktop.ini", b"__macosx")  # left by file managers; hidden files as well
+_SIDE_FILES = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".yaml", ".yml")
+_SIDE_NAMES = ("license", "readme", "copying")
+
+
+class File(NamedTuple):
+    """A file that may be a picture."""
+
+    path: bytes  # relative to the root
+    label: int
+    split: str = ""  # of the folder it lies in; "" if its content decides
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """What `scan` found."""
+
+    root: bytes  # real path
+    class_names: tuple[str, ...]  # in label order
+    files: tuple[File, ...]  # in byte order of their paths
+    bad: tuple[Skipped, ...] = ()  # what cannot be a picture, such as a broken link
+    ignored: int = 0  # junk and text files
+    splits: tuple[str, ...] = ()  # those the folder is divided into already
+
+
+def scan(image_dir: str) -> Folder:
+    """Lists the classes and files of a folder of pictures.
+
+    Classes are in byte order of their names (Unicode in NFC), files in byte order of their paths.
+    Hidden files, those of file managers, and text files such as labels.csv or LICENSE are ignored.
+    Links to files inside the folder are followed; links to folders, links that leave the folder,
+    and what is neither file nor folder count as bad files.
+
+    Raises:
+        FlagError: no such folder; fewer than 2 classes; pictures outside the class folders; class
+            names that look alike or hold control characters.
+        DataError: a class without any picture.
+    """
+    root = os.path.realpath(os.fsencode(image_dir))
+    if not os.path.isdir(root):
+        raise FlagError("no such folder", where=printable(image_dir), remedy="check --image_dir")
+    walk = _Walk(root)
+    folders = walk.sub_folders(root)
+    splits = {"": folders}
+    if _is_divided(folders):
+        splits = collections.defaultdict(list)
+        for folder in folders:
+            splits[_SPLIT_FOLDERS[os.path.basename(folder)]] += walk.sub_folders(folder)
+    names = {os.path.basename(folder) for folders in splits.values() for folder in folders}
+    class_names = _class_names(names, root)
+    labels = {name: label for label, name in enumerate(class_names)}
+    files = [
+        File(os.path.relpath(path, root), labels[_class_name(folder)], split)
+        for split, folders in splits.items()
+        for folder in folders
+        for path in walk.files(folder)
+    ]
+    occupied = {file.label for file in files}
+    empty = [repr(name) for name, label in labels.items() if label not in occupied]
+    if empty:
+        raise DataError(
+            f"no picture in class {', '.join(empty)}",
+            where=printable(root),
+            remedy="add pictures or remove the folder",
+        )
+    return Folder(
+        root,
+        class_names,
+        tuple(sorted(files)),
+        tuple(sorted(walk.bad)),
+        walk.ignored,
+        tuple(split for split in ("train", "validation", "test") if split in splits),
+    )
+
+
+def printable(path: str | bytes) -> str:
+    """A path in one line: control characters and bytes that are not UTF-8 are escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Walk:
+    """Goes through folders below a root, and keeps account of what is not a picture."""
+
+    def __init__(self, root: bytes) -> None:
+        self.root = root
+        self.bad: list[Skipped] = []
+        self.ignored = 0
+
+    def sub_folders(self, folder: bytes) -> list[bytes]:
+        """The folders right below one that should hold nothing else.
+
+        Raises:
+            FlagError: a picture lies there.
+        """
+        folders, files = self._list(folder)
+        for path in files:
+            with open(path, "rb") as file:
+                if images.image_format(file.read(1024)):
+                    raise FlagError(
+                        "need at least 2 classes, each a sub-folder; here a picture lies outside",
+                        where=printable(path),
+                        remedy="move it into the sub-folder of its class",
+                    )
+        self.ignored += len(files)
+        return folders
+
+    def files(self, folder: bytes) -> Iterator[bytes]:
+        """The files of a folder and of all folders below it."""
+        pending = [folder]
+        while pending:
+            folders, files = self._list(pending.pop())
+            pending += folders
+            yield from files
+
+    def _list(self, folder: bytes) -> tuple[list[bytes], list[bytes]]:
+        """The folders and the files right below a folder."""
+        folders, files = [], []
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            self._add_bad(folder, error.strerror)
+            return folders, files
+        for entry in entries:
+            if _is_ignored(entry.name):
+                self.ignored += 1
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                files.append(entry.path)
+            elif not entry.is_symlink():
+                self._add_bad(entry.path, "not a regular file")
+            elif problem := self._link_problem(entry.path):
+                self._add_bad(entry.path, problem)
+            else:
+                files.append(entry.path)
+        return folders, files
+
+    def _link_problem(self, path: bytes) -> str:
+        """Why a link is not followed; "" if it is."""
+        target = os.path.realpath(path)
+        if os.path.commonpath([self.root, target]) != self.root:
+            return "link that leaves the folder"
+        if not os.path.exists(target):
+            return "broken link"
+        if os.path.isdir(target):
+            return "link to a folder (not followed)"
+        return "" if os.path.isfile(target) else "link to what is not a regular file"
+
+    def _add_bad(self, path: bytes, reason: str) -> None:
+        self.bad.append(Skipped(printable(os.path.relpath(path, self.root)), reason))
+
+
+def _is_ignored(name: bytes) -> bool:
+    """Whether a file or folder of that name is no part of the data, by rule."""
+    if name.startswith(b".") or name.lower() in _JUNK:
+        return True
+    path = PurePosixPath(os.fsdecode(name).lower())
+    return path.suffix in _SIDE_FILES or path.name in _SIDE_NAMES
+
+
+def _is_divided(folders: list[bytes]) -> bool:
+    """Whether the folders are splits, train and at least one other, each with folders inside."""
+
+    def has_folder(folder: bytes) -> bool:
+        return any(entry.is_dir() and not _is_ignored(entry.name) for entry in os.scandir(folder))
+
+    names = {os.path.basename(folder) for folder in folders}
+    return (
+        b"train" in names
+        and len(names) >= 2
+        and names <= _SPLIT_FOLDERS.keys()
+        and all(map(has_folder, folders))
+    )
+
+
+def _class_name(folder: bytes) -> str:
+    """The name of the class that a folder stands for."""
+    return unicodedata.normalize("NFC", os.fsdecode(os.path.basename(folder)))
+
+
+def _class_names(folder_names: set[bytes], root: bytes) -> tuple[str, ...]:
+    """The class names in label order, checked."""
+    alike: dict[str, list[str]] = collections.defaultdict(list)
+    for folder_name in sorted(folder_names):
+        name = _class_name(folder_name)
+        # Cc: control characters, Zl and Zp: line ends, Cs: bytes that are not UTF-8.
+        if any(unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs") for c in name):
+            raise FlagError(
+                f"class name '{printable(folder_name)}' has control characters or is not UTF-8",
+                where=printable(root),
+                remedy="rename the folder",
+            )
+        look = unicodedata.normalize("NFC", name.casefold()).strip()
+        alike[look].append(ascii(os.fsdecode(folder_name)))
+    for names in alike.values():
+        if len(names) > 1:
+            raise FlagError(
+                f"class names that look the same: {', '.join(names)}",
+                where=printable(root),
+                remedy="rename or merge the folders",
+            )
+    if len(folder_names) < 2:
+        found = ", ".join(printable(name) for name in folder_names) or "none"
+        raise FlagError(
+            f"need at least 2 classes, found {found}",
+            where=printable(root),
+            remedy="--image_dir takes a folder with one sub-folder of pictures per class "
+            "(links to folders are not followed)",
+        )
+    return tuple(sorted(map(_class_name, folder_names), key=str.encode))
