@@ -114,7 +114,8 @@ def _verify(path: Path, archive: Archive) -> None:
     bad = path.with_name(path.name + ".bad")
     path.replace(bad)
     raise DataError(
-        f"expected {archive.size} bytes with sha256 {archive.sha256}, got {size} bytes with {actual}",
+        f"expected {archive.size} bytes with sha256 {archive.sha256}, "
+        f"got {size} bytes with {actual}",
         where=str(bad),
         remedy="look at what the server sent, then run again or pass --source_archive",
     )

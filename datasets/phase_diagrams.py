@@ -16,12 +16,16 @@ is a pure function of (seed, index).
 import dataclasses
 import enum
 import functools
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from datasets import boson_mean_field
+from datasets import boson_mean_field, image_folder
+from datasets.conversion import Source
+from datasets.spec import Example
 
 NUM_IMAGES = 1200
 CLASS_NAMES = ("homogeneous", "phase_separated")
@@ -86,6 +90,34 @@ class Figure:
     noise: float  # standard deviation, in units of 1/255
 
 
+def source(options: Any) -> Source:
+    """The generated data set, for the converter.
+
+    Args:
+        options: the converter's flags; read here: seed, validation_fraction, test_fraction,
+            num_shards.
+    """
+    shares = {
+        "validation_fraction": options.validation_fraction,
+        "test_fraction": options.test_fraction,
+    }
+
+    def examples() -> Iterator[tuple[str, Example]]:
+        for index in range(NUM_IMAGES):
+            image, label = picture(index, options.seed)
+            encoded = io.BytesIO()
+            Image.fromarray(image).save(encoded, "PNG")
+            content = encoded.getvalue()
+            filename = f"{CLASS_NAMES[label]}/{index:05d}.png".encode()
+            yield (
+                image_folder.split_of(content, options.seed, **shares),
+                Example(content, "png", *image.shape[:2], label, filename),
+            )
+
+    settings = {"seed": options.seed, "num_shards": options.num_shards, **shares}
+    return Source(CLASS_NAMES, settings, examples, total=NUM_IMAGES, num_shards=options.num_shards)
+
+
 def picture(index: int, seed: int, size: int = _DESIGN_SIZE) -> tuple[np.ndarray, int]:
     """Picture number `index` of the data set made from `seed`.
 
@@ -104,13 +136,6 @@ def picture(index: int, seed: int, size: int = _DESIGN_SIZE) -> tuple[np.ndarray
     image = np.asarray(canvas.reduce(_OVERSAMPLING), np.float32)
     noise = np.random.default_rng([seed, index, 1]).standard_normal(image.shape, np.float32)
     return np.clip(image + drawn.noise * noise + 0.5, 0, 255).astype(np.uint8), drawn.label
-
-
-def pictures(
-    indices: Iterable[int], seed: int, size: int = _DESIGN_SIZE
-) -> Iterator[tuple[np.ndarray, int]]:
-    """The pictures of these indices, one after the other."""
-    return (picture(index, seed, size) for index in indices)
 
 
 def figure(index: int, seed: int) -> Figure:

@@ -94,7 +94,7 @@ class Dataset:
                 for name, split in content["splits"].items()
             }
             named = [shard.file for split in splits.values() for shard in split.shards]
-            if any(Path(file).name != file for file in named):
+            if any("/" in file or not file.strip(".") for file in named):
                 raise ValueError("a record file outside the directory")
             return cls(
                 content["name"],

@@ -156,13 +156,17 @@ def check_fits(path: str, variables: dict[str, tf.Variable], model_name: str) ->
 def _resume(path: str) -> Restore:
     variables = {variable.op.name: variable for variable in tf.global_variables()}
     shapes = _shapes(path)
-    wrong = [n for n, v in variables.items() if shapes.get(n) != v.shape.as_list()]
+    here = {name: variable.shape.as_list() for name, variable in variables.items()}
+    # Both ways: a state of the optimizer that is left behind is another training, too.
+    every = sorted(here.keys() | shapes.keys())
+    wrong = [name for name in every if here.get(name) != shapes.get(name)]
     if wrong:
         raise FlagError(
-            f"the checkpoint lacks {len(wrong)} variables of this run, such as {wrong[0]}",
+            f"{len(wrong)} variables differ, such as {wrong[0]}: {_shape(shapes, wrong[0])} in the "
+            f"checkpoint, {_shape(here, wrong[0])} in this run",
             where=path,
-            remedy="resume with the same --optimizer and --moving_average_decay, or use another "
-            "--train_dir",
+            remedy="resume with the same --optimizer, --trainable_scopes and "
+            "--moving_average_decay, or use another --train_dir",
         )
     logging.info("Resuming from %s", path)
     restore = restorer(variables)
@@ -199,6 +203,10 @@ def _warm_start(path: str, config: Any) -> Restore:
             restore(session, path)
 
     return start
+
+
+def _shape(shapes: dict[str, list[int]], name: str) -> str:
+    return str(shapes[name]) if name in shapes else "missing"
 
 
 def _shapes(path: str) -> dict[str, list[int]]:
@@ -252,23 +260,24 @@ class Writer:
             # The index last: a checkpoint without it does not exist.
             names = sorted(p.name for p in stage.iterdir() if p.suffix != ".index")
             files.commit(stage, [*names, f"{name}.index"], self._directory)
-        self._delete_old()
-        self._write_state()
+        found = steps(self._directory)
+        kept = found[-self._keep :]  # all of them if 0
+        self._write_state(kept)  # first: it then never names what is deleted
+        self._delete(found[: -len(kept)])
 
     def _check_finite(self, session: tf.Session, step: int) -> None:
         finite = session.run(self._finite)
         if not finite.all():
-            good = steps(self._directory)
-            raise DivergedError(
-                f"{self._names[finite.argmin()]} is not finite at step {step}",
-                where=prefix(self._directory, good[-1]) + " is the last good checkpoint"
-                if good
-                else "",
-                remedy="lower --learning_rate",
-            )
+            raise self.diverged(f"{self._names[finite.argmin()]} is not finite at step {step}")
 
-    def _delete_old(self) -> None:
-        for step in steps(self._directory)[: -self._keep] if self._keep else []:
+    def diverged(self, what: str) -> DivergedError:
+        """The error of a run that cannot go on, with the checkpoint to fall back to."""
+        good = steps(self._directory)
+        where = f"{prefix(self._directory, good[-1])} is the last good checkpoint" if good else ""
+        return DivergedError(what, where=where, remedy="lower --learning_rate")
+
+    def _delete(self, old: list[int]) -> None:
+        for step in old:
             path = Path(prefix(self._directory, step))
             # The index first: what is left after a crash is then no checkpoint.
             for ending in (".index", ".meta"):
@@ -276,9 +285,9 @@ class Writer:
             for data in path.parent.glob(f"{path.name}.data-*"):
                 data.unlink()
 
-    def _write_state(self) -> None:
+    def _write_state(self, kept: list[int]) -> None:
         """The file `checkpoint`, with relative paths, so that a run directory can be moved."""
-        names = [f"{_NAME}-{step}" for step in steps(self._directory)]
+        names = [f"{_NAME}-{step}" for step in kept]
         lines = [f'model_checkpoint_path: "{names[-1]}"']
         lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
         files.write_text(self._directory / _STATE_FILE, "\n".join(lines) + "\n")

@@ -43,8 +43,10 @@ def settings(config: Any) -> Any:
 
     Raises:
         FlagError: a flag given by hand contradicts run.json, or a flag is missing without it.
-        CheckpointError: run.json is damaged.
+        CheckpointError: run.json is damaged, or there is no checkpoint to evaluate now.
     """
+    if not config.eval_interval_secs:
+        checkpoints.resolve(config.checkpoint_path)  # a mistyped path is to be told first
     directory = _run_directory(config)
     config = dataclasses.replace(config, eval_dir=config.eval_dir or str(directory / "eval"))
     run = run_dir.read(directory)
@@ -226,7 +228,7 @@ def write(result: Result, dataset: LoadedSplit, config: Any) -> None:
         "accuracy": found.accuracy,
         "loss": found.loss,
     }
-    writer = tf.summary.FileWriter(str(directory))
+    writer = summaries.event_writer(directory)
     for tag, value in tags.items():
         writer.add_summary(summaries.scalar(tag, value), result.step)
     writer.close()

@@ -17,6 +17,7 @@ from preprocessing.preprocessing_factory import PREPROCESSING
 
 OPTIMIZERS = ("adadelta", "adagrad", "adam", "ftrl", "momentum", "sgd", "rmsprop")
 SCHEDULES = ("fixed", "exponential", "polynomial")
+LARGEST_SEED = 2**31 - 2  # seed + 1 stands above 32 bits of epoch number, in an int64
 
 
 def define_training(flag_values: absl_flags.FlagValues) -> None:
@@ -27,7 +28,12 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
     _define_learning_rate(flag_values)
     _define_dataset(flag_values, split="train", batch_size=32)
     group = Group("Training data", flag_values)
-    group.integer("num_readers", 4, "Record files that are read side by side.", lower=1)
+    group.integer(
+        "num_readers",
+        4,
+        "Record files that are read side by side; it has a part in the order of the pictures.",
+        lower=1,
+    )
     group.integer(
         "train_image_size", None, "Height and width in pixels; default: the net's own.", lower=1
     )
@@ -86,7 +92,13 @@ def _define_run(flag_values: absl_flags.FlagValues) -> None:
     group.integer(
         "max_number_of_steps", None, "Stop at this step; default: train until stopped.", lower=1
     )
-    group.integer("seed", 0, "Decides initial weights, order, augmentation, dropout.", lower=0)
+    group.integer(
+        "seed",
+        0,
+        "Decides initial weights, order, augmentation, dropout.",
+        lower=0,
+        upper=LARGEST_SEED,
+    )
     group.integer("log_every_n_steps", 10, "Steps between two log lines.", lower=1)
     group.integer("save_summaries_secs", 600, "Seconds between two summaries.", lower=0)
     group.integer(

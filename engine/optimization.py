@@ -11,7 +11,7 @@ from engine.model import Classifier
 def train_op(
     classifier: Classifier, learning_rate: tf.Tensor, variables: list[tf.Variable], config: Any
 ) -> tf.Tensor:
-    """One training step: new weights, then new moving averages, then the next global step.
+    """One training step: new weights, then the next global step, then new moving averages.
 
     Args:
         classifier: whose loss is lowered.

@@ -5,6 +5,9 @@ tag whose name an operation already has, which is how `total_loss_1` once came a
 and `loss` are the tags that an evaluation writes too, so that both lie on one chart.
 """
 
+import uuid
+from pathlib import Path
+
 from core.compat import slim, tf
 from engine.model import Classifier
 
@@ -42,6 +45,15 @@ def _histograms(classifier: Classifier) -> list[tf.Tensor]:
     for variable in slim.get_model_variables():
         values[f"{variable.op.name}_1"] = variable.read_value()
     return [tf.raw_ops.HistogramSummary(tag=tag, values=value) for tag, value in values.items()]
+
+
+def event_writer(directory: Path, graph: tf.Graph | None = None) -> tf.summary.FileWriter:
+    """A writer of a new event file, which shows the graph if one is given.
+
+    TensorFlow names the file by the second: of two that are opened within one, the later would
+    overwrite the earlier but for the suffix.
+    """
+    return tf.summary.FileWriter(str(directory), graph, filename_suffix=f".{uuid.uuid4().hex[:8]}")
 
 
 def scalar(tag: str, value: float) -> tf.Summary:

@@ -12,7 +12,7 @@ from absl import logging
 
 from core import files, progress
 from core.compat import tf
-from core.errors import DivergedError, Stopped
+from core.errors import Stopped
 from datasets.spec import LoadedSplit
 from engine import checkpoints, input_pipeline, summaries
 from engine.model import Classifier
@@ -96,7 +96,7 @@ class _Events:
     """The event file of a run."""
 
     def __init__(self, directory: Path, step: int, batch_size: int) -> None:
-        self._writer = tf.summary.FileWriter(str(directory), tf.get_default_graph())
+        self._writer = summaries.event_writer(directory, tf.get_default_graph())
         # Tells TensorBoard to drop what a run that ended without saving wrote beyond this step.
         self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
         self._batch_size = batch_size
@@ -186,13 +186,13 @@ def _steps(
         while not signals and (last is None or step < last):
             step += 1
             if step in (first, last) or summarizing.due(step):
-                with _divergence_named(step):
+                with _divergence_named(step, writer):
                     loss, summary = take_step_with_summary()
-                _check_finite(loss, step)
+                _check_finite(loss, step, writer)
                 events.write(step, summary)
             else:
                 (loss,) = take_step()
-                _check_finite(loss, step)
+                _check_finite(loss, step, writer)
             done()
             if step % config.log_every_n_steps == 0:
                 log.line(step, loss)
@@ -201,19 +201,17 @@ def _steps(
     return step
 
 
-def _check_finite(loss: float, step: int) -> None:
+def _check_finite(loss: float, step: int, writer: checkpoints.Writer) -> None:
     if not math.isfinite(loss):
-        raise DivergedError(f"the loss is {loss} at step {step}", remedy="lower --learning_rate")
+        raise writer.diverged(f"the loss is {loss} at step {step}")
 
 
 @contextlib.contextmanager
-def _divergence_named(step: int) -> Iterator[None]:
+def _divergence_named(step: int, writer: checkpoints.Writer) -> Iterator[None]:
     """A histogram of values that are not finite fails before the loss can be looked at."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         if "summary histogram" not in str(error):
             raise
-        raise DivergedError(
-            f"a layer is not finite at step {step}", remedy="lower --learning_rate"
-        ) from None
+        raise writer.diverged(f"a layer is not finite at step {step}") from None

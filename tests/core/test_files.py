@@ -1,0 +1,249 @@
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import files
+from core.errors import LockedError, MachineError
+
+HOLD_LOCK = """
+import sys, time
+from pathlib import Path
+from core import files
+with files.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def other_process_holding_the_lock(directory):
+    command = [sys.executable, "-c", HOLD_LOCK, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.stdin.close()
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_atomic_write_replaces_the_content_at_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with files.atomic_write(path) as file:
+        file.write("né\n")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_bytes() == b"n\xc3\xa9\n"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_atomic_write_takes_bytes(tmp_path):
+    with files.atomic_write(tmp_path / "a", binary=True) as file:
+        file.write(b"\xff\r\n")
+    assert (tmp_path / "a").read_bytes() == b"\xff\r\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, UnicodeEncodeError])
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), files.atomic_write(path) as file:  # noqa: PT012
+        file.write("new")
+        if error is UnicodeEncodeError:
+            file.write("\ud800")  # half of a pair: not in UTF-8
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_failed_first_write_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.atomic_write(tmp_path / "a.txt") as file:
+        file.write(str(1 // 0))
+    assert names(tmp_path) == []
+
+
+def test_a_process_killed_while_it_writes_leaves_the_old_content(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    code = (
+        "import os, signal, sys\n"
+        "from core import files\n"
+        "with files.atomic_write(sys.argv[1]) as file:\n"
+        "    file.write('new' * 10000)\n"
+        "    file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert len(files.unfinished(tmp_path)) == 1
+    files.sweep(tmp_path)
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_an_error_even_if_only_the_last_bytes_do_not_fit(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    code = (
+        "import resource, sys\n"
+        "from core import files\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    files.write_text(sys.argv[1], 'x' * 1001)\n"
+        "except OSError as error:\n"
+        "    sys.exit(error.errno)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == errno.EFBIG
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_sha256_of_a_file_of_several_blocks(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    (tmp_path / "million").write_bytes(b"a" * 1_000_000)
+    (tmp_path / "long").write_bytes(b"a" * (2 << 20))
+    # The first two are the test vectors of FIPS 180-2; the last is what sha256sum(1) says.
+    assert files.sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert files.sha256(tmp_path / "million").startswith("cdc76e5c9914fb9281a1c7e284d73e67")
+    told = subprocess.run(["sha256sum", tmp_path / "long"], capture_output=True, check=True).stdout
+    assert files.sha256(tmp_path / "long") == told.split()[0].decode()
+
+
+def test_commit_moves_in_order_and_staging_takes_the_rest_away(tmp_path):
+    (tmp_path / "data").write_text("old data")
+    (tmp_path / "mark").write_text("old mark")
+    with files.staging(tmp_path) as stage:
+        assert stage.parent == tmp_path
+        for name in ("data", "mark", "scrap"):
+            (stage / name).write_text(f"new {name}")
+        assert names(tmp_path) == sorted([stage.name, "data", "mark"])
+        files.commit(stage, ["data", "mark"], tmp_path)
+    assert names(tmp_path) == ["data", "mark"]
+    assert (tmp_path / "data").read_text() == "new data"
+    assert (tmp_path / "mark").read_text() == "new mark"
+
+
+def test_a_commit_that_lacks_a_file_changes_nothing(tmp_path):
+    (tmp_path / "data").write_text("old data")
+    (tmp_path / "mark").write_text("old mark")
+    with files.staging(tmp_path) as stage:
+        (stage / "data").write_text("new data")
+        with pytest.raises(FileNotFoundError):
+            files.commit(stage, ["data", "mark"], tmp_path)
+    assert (tmp_path / "data").read_text() == "old data"
+    assert (tmp_path / "mark").read_text() == "old mark"
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_commit_killed_in_the_middle_never_shows_the_mark(tmp_path, renames):
+    (tmp_path / "b").write_text("old")
+    (tmp_path / "mark").write_text("old")
+    # An audit hook is told of each rename just before it happens.
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from core import files\n"
+        "directory, left = Path(sys.argv[1]), [int(sys.argv[2])]\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'os.rename':\n"
+        "        left[0] -= 1\n"
+        "        if left[0] < 0:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with files.staging(directory) as stage:\n"
+        "    for name in ('a', 'b', 'mark'):\n"
+        "        (stage / name).write_text('new')\n"
+        "    sys.addaudithook(hook)\n"
+        "    files.commit(stage, ['a', 'b', 'mark'], directory)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(renames)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "mark").exists()
+    assert (tmp_path / "a").exists() == (renames > 0)
+    assert (tmp_path / "b").read_text() == ("new" if renames > 1 else "old")
+    assert files.unfinished(tmp_path)
+
+
+def test_a_failed_block_takes_its_staging_directory_away(tmp_path):
+    with pytest.raises(RuntimeError), files.staging(tmp_path) as stage:  # noqa: PT012
+        (stage / "a").write_text("x")
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_sweep_removes_what_interrupted_writers_left_and_nothing_else(tmp_path):
+    (tmp_path / "dataset.json").write_text("x")
+    (tmp_path / ".hidden").write_text("x")
+    (tmp_path / ".tmp-12-ab-labels.txt").write_text("x")
+    (tmp_path / ".tmp-12-cd").mkdir()
+    (tmp_path / ".tmp-12-cd" / "train-0").write_text("x")
+    assert [path.name for path in files.unfinished(tmp_path)] == [
+        ".tmp-12-ab-labels.txt",
+        ".tmp-12-cd",
+    ]
+    files.sweep(tmp_path)
+    assert names(tmp_path) == [".hidden", "dataset.json"]
+
+
+def test_make_directory_makes_parents_and_takes_what_is_there(tmp_path):
+    assert files.make_directory(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert files.make_directory(tmp_path / "a" / "b").is_dir()
+
+
+def test_a_directory_below_a_regular_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(MachineError, match=r"cannot make the directory: Not a directory \(.*file/d"):
+        files.make_directory(tmp_path / "file" / "d")
+
+
+def test_the_lock_is_for_one_and_the_next_gets_it_afterwards(tmp_path):
+    with files.locked(tmp_path):
+        assert files.is_locked(tmp_path)
+        with pytest.raises(LockedError, match=f"process {os.getpid()} on"), files.locked(tmp_path):
+            pass
+    assert not files.is_locked(tmp_path)
+    with files.locked(tmp_path):
+        assert files.is_locked(tmp_path)
+
+
+def test_a_lock_outlives_no_failure(tmp_path):
+    with pytest.raises(RuntimeError), files.locked(tmp_path):
+        raise RuntimeError
+    assert not files.is_locked(tmp_path)
+
+
+def test_a_directory_without_lock_file_is_not_locked_and_gets_none(tmp_path):
+    assert not files.is_locked(tmp_path)
+    assert not files.is_locked(tmp_path / "none")
+    assert names(tmp_path) == []
+
+
+def test_another_process_holds_the_lock_until_it_is_killed(tmp_path):
+    with other_process_holding_the_lock(tmp_path) as process:
+        assert files.is_locked(tmp_path)
+        holder = f"in use by process {process.pid} on {socket.gethostname()}"
+        with pytest.raises(LockedError, match=holder), files.locked(tmp_path):
+            pass
+        process.kill()
+        process.wait()
+        assert not files.is_locked(tmp_path)
+        with files.locked(tmp_path):
+            assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_directory_that_cannot_be_written_to_cannot_be_locked(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(MachineError, match=r"cannot write to the directory: .*\(.*file\)"),
+        files.locked(Path(tmp_path / "file")),
+    ):
+        pass

@@ -1,0 +1,347 @@
+"""Checkpoints: finding, writing, keeping, and the three ways to start from them."""
+
+import contextlib
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.compat import tf
+from core.errors import CheckpointError, DivergedError, ExitCode, FlagError
+from engine import checkpoints
+from nets import nets_factory
+
+LAYERS = ("conv1", "conv2", "fc3", "fc4")
+MODEL = {f"LeNet/{layer}/{kind}" for layer in LAYERS for kind in ("weights", "biases")}
+
+
+@pytest.fixture
+def lenet():
+    """lenet(classes, optimizer) enters a graph that trains LeNet on 8x8 pixels; gives a session."""
+
+    @contextlib.contextmanager
+    def lenet(classes=3, optimizer=None):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(5)
+            step = tf.train.create_global_step()
+            net = nets_factory.get_network_fn("lenet", classes, is_training=True)
+            loss = tf.reduce_sum(net(tf.zeros([1, 8, 8, 3]))[0])
+            (optimizer or tf.train.GradientDescentOptimizer(0.1)).minimize(loss, global_step=step)
+            yield session
+
+    return lenet
+
+
+@pytest.fixture
+def two_variables():
+    """Enters a graph of a global step and a float w of 2; gives a session and w."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.create_global_step()
+        w = tf.get_variable("net/w", initializer=[1.0, 2.0])
+        session.run(tf.global_variables_initializer())
+        yield session, w
+
+
+def values(session):
+    return {variable.op.name: session.run(variable) for variable in tf.global_variables()}
+
+
+def checkpoint_files(step):
+    ending = (".data-00000-of-00001", ".index", ".meta")
+    return {f"model.ckpt-{step}{e}" for e in ending}
+
+
+def names(directory):
+    return {path.name for path in Path(directory).iterdir()}
+
+
+def touch(directory, *file_names):
+    for name in file_names:
+        (directory / name).write_bytes(b"")
+
+
+# Finding.
+
+
+def test_steps_are_ordered_by_number(tmp_path):
+    for step in (9, 10, 100, 0):
+        touch(tmp_path, *checkpoint_files(step))
+    assert checkpoints.steps(tmp_path) == [0, 9, 10, 100]
+    assert checkpoints.resolve(str(tmp_path)) == str(tmp_path / "model.ckpt-100")
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    touch(tmp_path, "model.ckpt-1.index")  # without data
+    touch(tmp_path, "model.ckpt-2.data-00000-of-00001", "model.ckpt-2.meta")  # without index
+    touch(tmp_path, "model.ckpt-x.index", "model.ckpt-x.data-00000-of-00001", "other-3.index")
+    assert checkpoints.steps(tmp_path) == []
+
+
+@pytest.mark.parametrize("ending", ["", ".index", ".meta", ".data-00000-of-00001"])
+def test_resolve_takes_any_file(finished_run, ending):
+    prefix = str(finished_run("lenet") / "model.ckpt-4")
+    assert checkpoints.resolve(prefix + ending) == prefix
+
+
+@pytest.mark.parametrize("name", ["", "model.ckpt-5", "nothing/model.ckpt-5"])
+def test_resolve_finds_nothing(tmp_path, name):
+    with pytest.raises(CheckpointError, match="no (such )?checkpoint") as error:
+        checkpoints.resolve(str(tmp_path / name))
+    assert error.value.exit_code == ExitCode.CHECKPOINT
+
+
+def test_resolve_of_a_directory_of_another_tool(tmp_path, two_variables):
+    session, _ = two_variables
+    tf.train.Saver().save(session, str(tmp_path / "inception_v1.ckpt"))
+    assert checkpoints.resolve(str(tmp_path)) == str(tmp_path / "inception_v1.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("path", "step"), [("/a/model.ckpt-1234", 1234), ("/a-5/model.ckpt", None), ("b-0", 0)]
+)
+def test_step_of(path, step):
+    assert checkpoints.step_of(path) == step
+
+
+# Writing.
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, [0, 9, 10, 11]), (1, [11]), (3, [9, 10, 11])])
+def test_retention(tmp_path, two_variables, keep, kept):
+    session, _ = two_variables
+    writer = checkpoints.Writer(tmp_path, keep)
+    for step in (0, 9, 10, 11):
+        writer.save(session, step)
+    assert checkpoints.steps(tmp_path) == kept
+    assert names(tmp_path) == {"checkpoint"}.union(*map(checkpoint_files, kept))
+    lines = (tmp_path / "checkpoint").read_text().splitlines()
+    assert lines == ['model_checkpoint_path: "model.ckpt-11"'] + [
+        f'all_model_checkpoint_paths: "model.ckpt-{step}"' for step in kept
+    ]
+
+
+def test_a_moved_directory(tmp_path, two_variables):
+    session, w = two_variables
+    (tmp_path / "old").mkdir()
+    checkpoints.Writer(tmp_path / "old", 5).save(session, 3)
+    moved = (tmp_path / "old").rename(tmp_path / "new")
+    latest = tf.train.latest_checkpoint(str(moved))
+    assert latest == str(moved / "model.ckpt-3")
+    w.load([0.0, 0.0], session)
+    tf.train.Saver().restore(session, latest)
+    np.testing.assert_array_equal(session.run(w), [1.0, 2.0])
+
+
+def test_a_step_is_never_written_twice(tmp_path, two_variables):
+    session, w = two_variables
+    writer = checkpoints.Writer(tmp_path, 5)
+    writer.save(session, 3)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    w.load([7.0, 7.0], session)
+    writer.save(session, 3)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_the_meta_file_rebuilds_the_graph(finished_run, variables_of):
+    prefix = str(finished_run("lenet") / "model.ckpt-7")
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.import_meta_graph(f"{prefix}.meta").restore(session, prefix)
+        assert session.run("LeNet/conv1/biases:0").tolist() == (
+            variables_of(prefix)["LeNet/conv1/biases"].tolist()
+        )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_variables_that_are_not_finite_are_not_written(tmp_path, two_variables, bad):
+    session, w = two_variables
+    writer = checkpoints.Writer(tmp_path, 1)
+    writer.save(session, 3)
+    before = names(tmp_path)
+    w.load([1.0, bad], session)
+    message = r"net/w is not finite at step 4 \(.*model\.ckpt-3 is the last good checkpoint\)"
+    with pytest.raises(DivergedError, match=message):
+        writer.save(session, 4)
+    assert names(tmp_path) == before
+
+
+# Starting.
+
+
+def test_from_scratch(tmp_path, configured, lenet):
+    with lenet() as session:
+        checkpoints.starting_point(tmp_path, configured())(session)
+        assert session.run(tf.train.get_global_step()) == 0
+
+
+def test_resume_restores_everything(finished_run, configured, lenet, variables_of):
+    run = finished_run("lenet")
+    with lenet() as session:
+        checkpoints.starting_point(run, configured())(session)
+        found = values(session)
+    expected = variables_of(run / "model.ckpt-7")
+    assert found.keys() == expected.keys() == MODEL | {"global_step"}
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert found["global_step"] == 7
+
+
+@pytest.mark.parametrize("state", ["garbage \xff", "", None, 'model_checkpoint_path: "gone-99"\n'])
+def test_resume_does_not_trust_the_state_file(copied_run, configured, lenet, state):
+    run = copied_run("lenet")
+    (run / "checkpoint").unlink()
+    if state is not None:
+        (run / "checkpoint").write_text(state, encoding="latin-1")
+    with lenet() as session:
+        checkpoints.starting_point(run, configured())(session)
+        assert session.run(tf.train.get_global_step()) == 7
+
+
+def test_resume_goes_before_a_warm_start(finished_run, configured, lenet, tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+    run = finished_run("lenet")
+    with lenet() as session:
+        checkpoints.starting_point(run, configured(f"--checkpoint_path={tmp_path}"))(session)
+        assert session.run(tf.train.get_global_step()) == 7
+    assert f"Ignoring --checkpoint_path because a checkpoint already exists in {run}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        tf.train.AdamOptimizer(0.1),
+        tf.train.GradientDescentOptimizer(0.1),
+        tf.train.RMSPropOptimizer(0.1),
+    ],
+    ids=["other slots", "fewer slots", "more slots"],
+)
+def test_resume_with_another_optimizer(tmp_path, configured, lenet, optimizer):
+    with lenet(optimizer=tf.train.MomentumOptimizer(0.1, 0.9)) as session:
+        session.run(tf.global_variables_initializer())
+        checkpoints.Writer(tmp_path, 5).save(session, 2)
+    with lenet(optimizer=optimizer), pytest.raises(FlagError, match="with the same --optimizer"):
+        checkpoints.starting_point(tmp_path, configured())
+
+
+def test_warm_start_takes_the_model_only(finished_run, configured, lenet, tmp_path, variables_of):
+    expected = variables_of(finished_run("lenet") / "model.ckpt-7")
+    config = configured(f"--checkpoint_path={finished_run('lenet')}")
+    with lenet(optimizer=tf.train.MomentumOptimizer(0.1, 0.9)) as session:
+        checkpoints.starting_point(tmp_path, config)(session)
+        found = values(session)
+    assert found["global_step"] == 0
+    assert all(np.array_equal(found[name], expected[name]) for name in MODEL)
+    assert not found["LeNet/fc4/weights/Momentum"].any()
+
+
+def test_warm_start_leaves_out_scopes(
+    finished_run, configured, lenet, tmp_path, variables_of, caplog
+):
+    caplog.set_level("INFO", logger="absl")
+    expected = variables_of(finished_run("lenet") / "model.ckpt-7")
+    config = configured(
+        f"--checkpoint_path={finished_run('lenet')}/model.ckpt-7",
+        "--checkpoint_exclude_scopes=LeNet/fc4,LeNet/conv1/weights",
+    )
+    with lenet(classes=5) as session:  # the head has another shape, and is left out
+        checkpoints.starting_point(tmp_path, config)(session)
+        found = values(session)
+    left_out = {"LeNet/fc4/weights", "LeNet/fc4/biases", "LeNet/conv1/weights"}
+    assert all(np.array_equal(found[name], expected[name]) for name in MODEL - left_out)
+    assert found["LeNet/fc4/weights"].shape == (1024, 5)
+    assert not np.array_equal(found["LeNet/conv1/weights"], expected["LeNet/conv1/weights"])
+    assert "Restored 5 of 8 model variables" in caplog.messages
+    assert {f"Not restored: {name}" for name in left_out} <= set(caplog.messages)
+
+
+def test_warm_start_with_an_unknown_scope(finished_run, configured, lenet, tmp_path):
+    config = configured(
+        f"--checkpoint_path={finished_run('lenet')}", "--checkpoint_exclude_scopes=LeNet/logits"
+    )
+    with lenet(), pytest.raises(FlagError, match="LeNet/logits of --checkpoint_exclude_scopes"):
+        checkpoints.starting_point(tmp_path, config)
+
+
+def test_warm_start_with_other_classes(finished_run, configured, lenet, tmp_path):
+    config = configured(f"--checkpoint_path={finished_run('lenet')}")
+    message = (
+        "the checkpoint has 3 classes, the dataset 5 .*"
+        "to fine-tune pass --checkpoint_exclude_scopes=LeNet/fc4$"
+    )
+    with lenet(classes=5), pytest.raises(FlagError, match=message):
+        checkpoints.starting_point(tmp_path, config)
+
+
+def test_warm_start_from_another_net(finished_run, configured, lenet, tmp_path):
+    config = configured(f"--checkpoint_path={finished_run('cifarnet')}")
+    message = "no variable of lenet, but CifarNet, global_step .*check --model_name"
+    with lenet(), pytest.raises(FlagError, match=message):
+        checkpoints.starting_point(tmp_path, config)
+
+
+def test_variables_that_the_checkpoint_lacks(configured, lenet, tmp_path):
+    path = str(tmp_path / "part.ckpt")
+    with lenet() as session:
+        session.run(tf.global_variables_initializer())
+        part = [v for v in tf.global_variables() if "/conv" in v.op.name]
+        for variable in part:
+            variable.load(np.full(variable.shape, 7.0), session)
+        tf.train.Saver(part).save(session, path)
+    arguments = [f"--checkpoint_path={path}"]
+    with lenet(), pytest.raises(FlagError, match="lacks 4 variables.*--ignore_missing_vars"):
+        checkpoints.starting_point(tmp_path / "run", configured(*arguments))
+    with lenet() as session:
+        config = configured(*arguments, "--ignore_missing_vars")
+        checkpoints.starting_point(tmp_path / "run", config)(session)
+        found = values(session)
+    assert {name for name in MODEL if (found[name] == 7).all()} == {
+        *("LeNet/conv1/weights", "LeNet/conv1/biases"),
+        *("LeNet/conv2/weights", "LeNet/conv2/biases"),
+    }
+
+
+def test_warm_start_from_a_checkpoint_of_plain_tf_slim(configured, lenet, tmp_path):
+    path = str(tmp_path / "model.ckpt")
+    with lenet(optimizer=tf.train.RMSPropOptimizer(0.1)) as session:
+        session.run(tf.global_variables_initializer())
+        for variable in tf.global_variables():
+            value = zlib.crc32(variable.op.name.encode()) % 1000
+            variable.load(np.full(variable.shape, value), session)
+        tf.train.Saver().save(session, path, global_step=123)
+    config = configured(f"--checkpoint_path={path}-123")
+    with lenet() as session:
+        checkpoints.starting_point(tmp_path / "run", config)(session)
+        found = values(session)
+    assert found.pop("global_step") == 0
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, zlib.crc32(name.encode()) % 1000)
+
+
+def test_plain_tensorflow_reads_ours(finished_run, lenet, variables_of):
+    path = str(finished_run("lenet") / "model.ckpt-7")
+    with lenet() as session:
+        tf.train.Saver().restore(session, path)
+        found = values(session)
+    expected = variables_of(path)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("damage", ["cut", "flipped bit", "empty"])
+def test_a_damaged_checkpoint_is_not_passed_over(copied_run, configured, lenet, ending, damage):
+    run = copied_run("lenet")
+    path = run / f"model.ckpt-7.{ending}"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped bit":
+        content[len(content) // 3] ^= 1
+    path.write_bytes(content[: {"cut": len(content) // 2, "empty": 0}.get(damage)])
+    with lenet() as session, pytest.raises(CheckpointError, match=r"model\.ckpt-7"):
+        checkpoints.starting_point(run, configured())(session)
+
+
+def test_without_the_newest_checkpoint_the_one_before_is_taken(copied_run, configured, lenet):
+    run = copied_run("lenet")
+    shutil.move(run / "model.ckpt-7.index", run / "away")
+    with lenet() as session:
+        checkpoints.starting_point(run, configured())(session)
+        assert session.run(tf.train.get_global_step()) == 4

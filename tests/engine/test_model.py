@@ -1,0 +1,110 @@
+"""Losses, accuracy and batch norm of the training model against numpy."""
+
+import numpy as np
+import pytest
+
+from core.compat import tf
+from core.errors import FlagError
+from engine import model
+from engine.input_pipeline import Batch
+
+LABELS = np.array([0, 2, 1, 1])
+
+
+@pytest.fixture
+def build(configured):
+    """build(session, "--flag=value", ...) is a Classifier of 3 classes on 4 images of noise."""
+
+    def build(*arguments, size=8):
+        config = configured(*arguments)
+        images = np.random.RandomState(0).normal(size=(4, size, size, 3)).astype(np.float32)
+        tf.set_random_seed(1)
+        tf.train.create_global_step()
+        batch = Batch(tf.constant(images), tf.constant(LABELS), tf.range(4), tf.no_op())
+        return model.build(batch, 3, config)
+
+    return build
+
+
+@pytest.mark.parametrize(("smoothing", "decay"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.01), (0.3, 0.02)])
+def test_losses_and_accuracy(build, smoothing, decay):
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = build(f"--label_smoothing={smoothing}", f"--weight_decay={decay}")
+        weights = [v for v in tf.trainable_variables() if v.op.name.endswith("/weights")]
+        session.run(tf.global_variables_initializer())
+        # In one run: dropout is on, and each run would have masks of its own.
+        logits, cross_entropy, total_loss, accuracy, weights = session.run(
+            (found.logits, found.cross_entropy, found.total_loss, found.accuracy, weights)
+        )
+    assert logits.shape == (4, 3)
+    logits = logits.astype(np.float64)
+    log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.eye(3)[LABELS] * (1 - smoothing) + smoothing / 3
+    expected = -(targets * log_shares).sum(axis=1).mean()
+    assert cross_entropy == pytest.approx(expected, rel=1e-5)
+    assert len(weights) == 4  # two convolutions, two fully connected
+    penalty = sum(decay * (w.astype(np.float64) ** 2).sum() / 2 for w in weights)
+    assert total_loss == pytest.approx(expected + penalty, rel=1e-5)
+    assert accuracy == np.mean(logits.argmax(axis=1) == LABELS)
+
+
+def test_batch_norm_decay_reaches_the_moving_averages(build):
+    """After one step an average that started at 0 is (1 - decay) of the batch's mean."""
+    found = {}
+    for decay in (0.5, 0.9):
+        with tf.Graph().as_default() as graph, tf.Session() as session:
+            build("--model_name=mobilenet_v1_025", f"--batch_norm_decay={decay}", size=16)
+            # The first layer's inputs do not depend on the updates of the others.
+            scope = "MobilenetV1/Conv2d_0/BatchNorm"
+            updates = [
+                op
+                for op in graph.get_collection(tf.GraphKeys.UPDATE_OPS)
+                if op.name.startswith("MobilenetV1/MobilenetV1/Conv2d_0/BatchNorm")
+            ]
+            mean = next(v for v in tf.global_variables() if v.op.name == f"{scope}/moving_mean")
+            session.run(tf.global_variables_initializer())
+            session.run(updates)
+            found[decay] = session.run(mean)
+    assert np.abs(found[0.5]).max() > 0
+    np.testing.assert_allclose(found[0.5], 5 * found[0.9], rtol=1e-4, atol=1e-7)
+
+
+def test_batch_norm_decay_of_a_net_without_batch_norm(build):
+    with tf.Graph().as_default(), pytest.raises(FlagError, match="lenet has no batch_norm_decay"):
+        build("--batch_norm_decay=0.9")
+
+
+def test_evaluation_has_no_dropout(build):
+    images = np.random.RandomState(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        logits = model.build_for_evaluation(tf.constant(images), 3, "lenet")
+        session.run(tf.global_variables_initializer())
+        np.testing.assert_array_equal(session.run(logits), session.run(logits))
+        assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found, step = build(), tf.train.get_global_step()
+        session.run(tf.global_variables_initializer())
+        first = session.run(found.logits)
+        step.load(1, session)
+        assert not np.array_equal(session.run(found.logits), first)
+
+
+def test_variables_to_restore():
+    with tf.Graph().as_default():
+        tf.train.create_global_step()
+        model.build_for_evaluation(tf.zeros([1, 8, 8, 3]), 3, "lenet")
+        names = {
+            f"LeNet/{layer}/{kind}"
+            for layer in ("conv1", "conv2", "fc3", "fc4")
+            for kind in ("weights", "biases")
+        }
+        assert set(model.variables_to_restore(None)) == names
+        averages = {f"{name}/ExponentialMovingAverage" for name in names}
+        assert set(model.variables_to_restore(0.9)) == averages | {"global_step"}
+
+
+@pytest.mark.parametrize(
+    ("net", "size"), [("lenet", 28), ("cifarnet", 32), ("mobilenet_v1_025", 224)]
+)
+def test_default_image_size(net, size):
+    assert model.default_image_size(net) == size

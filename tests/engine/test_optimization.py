@@ -1,0 +1,226 @@
+"""Learning rates and updates against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from core.compat import slim, tf
+from core.errors import FlagError
+from engine import optimization
+from engine.flags import OPTIMIZERS
+from engine.model import Classifier
+
+
+@pytest.fixture
+def steps(configured):
+    """steps(count, "--flag=value", ..., loss=) minimises a loss of w from w = 1 at rate 0.1.
+
+    Gives the value of w and of its moving average (None without one) after each step.
+    """
+
+    def steps(count, *arguments, loss=tf.square):
+        config = configured(*arguments)
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.train.create_global_step()
+            w = slim.model_variable("w", [], initializer=tf.ones_initializer())
+            value = loss(w)
+            classifier = Classifier(None, None, {}, value, value, None)
+            train_op = optimization.train_op(classifier, tf.constant(0.1), [w], config)
+            averages = [v for v in tf.global_variables() if "ExponentialMovingAverage" in v.op.name]
+            session.run(tf.global_variables_initializer())
+            found = []
+            for _ in range(count):
+                session.run(train_op)
+                found.append((session.run(w), session.run(averages[0]) if averages else None))
+            assert session.run(tf.train.get_global_step()) == count
+        return found
+
+    return steps
+
+
+# Of the loss w^2, whose gradient is 2w: first 2, then twice the first result.
+UPDATES = {
+    # 1 - 0.1 * 2; 0.8 - 0.1 * 1.6
+    "sgd": (["--optimizer=sgd"], [0.8, 0.64]),
+    # a = 2: 1 - 0.1 * 2; a = 0.9 * 2 + 1.6 = 3.4: 0.8 - 0.1 * 3.4
+    "momentum": (["--optimizer=momentum"], [0.8, 0.46]),
+    # a = 0.5 * 2 + 1.6 = 2.6
+    "momentum 0.5": (["--optimizer=momentum", "--momentum=0.5"], [0.8, 0.54]),
+    # m/(1-0.9) = 2, v/(1-0.999) = 4: 1 - 0.1 * 2/2. Then m = 0.9 * 0.2 + 0.1 * 1.8 = 0.36, over
+    # 0.19 = 1.894737; v = 0.999 * 0.004 + 0.001 * 1.8^2 = 0.007236, over 0.001999 = 3.619810;
+    # 0.9 - 0.1 * 1.894737 / sqrt(3.619810)
+    "adam": (["--optimizer=adam"], [0.9, 0.8004122]),
+    # TensorFlow adds epsilon to sqrt(v) before the correction of v's bias:
+    # 1 - 0.1 * sqrt(0.001) / 0.1 * 0.2 / (sqrt(0.004) + 1)
+    "adam epsilon 1": (["--optimizer=adam", "--opt_epsilon=1.0"], [0.9940516]),
+    # 0.1 + 4 = 4.1: 1 - 0.2 / sqrt(4.1); 4.1 + 1.802454^2 = 7.348841: - 0.1802454 / sqrt(7.348841)
+    "adagrad": (["--optimizer=adagrad"], [0.9012270, 0.8347372]),
+    # The mean square starts at 1: 0.9 + 0.1 * 4 = 1.3, epsilon 1: step 0.2 / sqrt(2.3) = 0.1318761;
+    # 1.17 + 0.1 * 1.7362478^2 = 1.4714557: step 0.9 * 0.1318761 + 0.17362478 / sqrt(2.4714557)
+    "rmsprop": (["--optimizer=rmsprop"], [0.8681239, 0.6389934]),
+    # 0.2 / sqrt(1.3)
+    "rmsprop epsilon": (["--optimizer=rmsprop", "--opt_epsilon=1e-10"], [0.8245884]),
+    # 0.05 * 4 = 0.2: 1 - 0.1 * 2 * sqrt(1e-8) / sqrt(0.2)
+    "adadelta": (["--optimizer=adadelta"], [0.99995528]),
+    # n = 0.1 + 4 = 4.1, sigma = (sqrt(4.1) - sqrt(0.1)) / 0.1 = 17.086180, z = 2 - sigma * 1;
+    # -z / (sqrt(4.1) / 0.1)
+    "ftrl": (["--optimizer=ftrl"], [0.7450532]),
+    # |z| less 1 in the numerator: 14.086180 / 20.248457
+    "ftrl l1": (["--optimizer=ftrl", "--ftrl_l1=1.0"], [0.6956668]),
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_updates(steps, name):
+    arguments, expected = UPDATES[name]
+    found = [w for w, _ in steps(len(expected), *arguments)]
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def test_every_optimizer_has_an_update_above():
+    assert {name.split()[0] for name in UPDATES} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_lowers_the_loss_of_a_net(configured, optimizer):
+    config = configured(f"--optimizer={optimizer}")
+    noise = np.random.RandomState(0)
+    inputs = noise.normal(size=(32, 5)).astype(np.float32)
+    labels = inputs[:, :3].argmax(axis=1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(0)
+        tf.train.create_global_step()
+        logits = slim.fully_connected(slim.fully_connected(inputs, 8), 3, activation_fn=None)
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        # Adadelta's first steps are sqrt(1e-8) of the rate.
+        rate = tf.constant(100.0 if optimizer == "adadelta" else 0.05)
+        variables = optimization.trainable_variables(None)
+        train_op = optimization.train_op(
+            Classifier(None, logits, {}, loss, loss, None), rate, variables, config
+        )
+        session.run(tf.global_variables_initializer())
+        losses = [session.run(train_op) for _ in range(40)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_gradients_are_clipped_by_their_global_norm(configured):
+    config = configured("--optimizer=sgd", "--clip_gradient_norm=1.0")
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.create_global_step()
+        a, b = (tf.get_variable(name, initializer=0.0) for name in "ab")
+        loss = 3 * a + 4 * b  # norm 5
+        classifier = Classifier(None, None, {}, loss, loss, None)
+        train_op = optimization.train_op(classifier, tf.constant(1.0), [a, b], config)
+        session.run(tf.global_variables_initializer())
+        session.run(train_op)
+        assert session.run([a, b]) == pytest.approx([-0.6, -0.8])
+
+
+@pytest.mark.parametrize("norm", [2.0, 0.0])
+def test_small_gradients_are_not_clipped(steps, norm):
+    ((w, _),) = steps(1, "--optimizer=sgd", f"--clip_gradient_norm={norm}")
+    assert w == pytest.approx(0.8)
+
+
+def test_moving_averages(steps):
+    # w is 1, 0.8, 0.64, 0.512; the average starts at 1. At global step n, after the step, the decay
+    # is min(0.3, (1 + n) / (10 + n)): 2/11, 3/12, then 0.3.
+    first = 2 / 11 * 1 + 9 / 11 * 0.8
+    second = 0.25 * first + 0.75 * 0.64
+    third = 0.3 * second + 0.7 * 0.512
+    found = [average for _, average in steps(3, "--optimizer=sgd", "--moving_average_decay=0.3")]
+    np.testing.assert_allclose(found, [first, second, third], rtol=1e-6)
+
+
+def test_a_variable_that_the_loss_does_not_use(steps):
+    with pytest.raises(FlagError, match="the loss does not depend on w"):
+        steps(1, loss=lambda w: tf.square(tf.zeros_like(w)))
+
+
+RATES = {
+    "fixed": (["--learning_rate_decay_type=fixed"], {0: 0.1, 7: 0.1, 1000: 0.1}),
+    # int(10 * 2 / 4) = 5 steps per decay, in stairs.
+    "exponential": (["--learning_rate_decay_factor=0.5"], {0: 0.1, 4: 0.1, 5: 0.05, 10: 0.025}),
+    # int(10 * 0.9 / 4) = 2
+    "decay steps are cut": (["--num_epochs_per_decay=0.9"], {1: 0.1, 2: 0.094, 4: 0.08836}),
+    # (0.1 - 0.01) * (1 - step / 5) + 0.01
+    "polynomial": (
+        ["--learning_rate_decay_type=polynomial", "--end_learning_rate=0.01"],
+        {0: 0.1, 1: 0.082, 4: 0.028, 5: 0.01, 50: 0.01},
+    ),
+    # 10 / 4 * 2 = 5 steps from 0
+    "fixed, warm-up": (
+        ["--learning_rate_decay_type=fixed", "--warmup_epochs=2"],
+        {0: 0.0, 1: 0.02, 4: 0.08, 5: 0.1, 9: 0.1},
+    ),
+    "exponential, warm-up": (
+        ["--learning_rate_decay_factor=0.5", "--warmup_epochs=2"],
+        {0: 0.0, 4: 0.08, 5: 0.05},
+    ),
+    "polynomial, warm-up": (
+        *(["--learning_rate_decay_type=polynomial", "--warmup_epochs=2"],),
+        {1: 0.02, 2: 0.04, 3: 0.04006, 4: 0.02008},  # (0.1 - 0.0001) * (1 - step / 5) + 0.0001
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_learning_rate(configured, name):
+    arguments, expected = RATES[name]
+    config = configured("--learning_rate=0.1", *arguments)
+    with tf.Graph().as_default(), tf.Session() as session:
+        global_step = tf.train.create_global_step()
+        rate = optimization.make_learning_rate(10, config)
+        found = {}
+        for step in expected:
+            global_step.load(step, session)
+            found[step] = session.run(rate)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["exponential", "polynomial"])
+def test_a_decay_of_less_than_a_step(configured, schedule):
+    arguments = [f"--learning_rate_decay_type={schedule}", "--num_epochs_per_decay=0.3"]
+    with tf.Graph().as_default():
+        tf.train.create_global_step()
+        message = "--num_epochs_per_decay=0.3 is less than one step of 4 of 10 images"
+        with pytest.raises(FlagError, match=message):  # int(10 * 0.3 / 4) = 0
+            optimization.make_learning_rate(10, configured(*arguments))
+
+
+NAMES = [
+    *("Net/Conv2d_1/weights", "Net/Conv2d_1/BatchNorm/beta", "Net/Conv2d_10/weights"),
+    *("Net/Logits/weights", "Network/weights"),
+]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "expected"),
+    [
+        (["Net/Conv2d_1"], NAMES[:2]),
+        (["Net"], NAMES[:4]),
+        (["Net/Conv2d_10", "Network"], [NAMES[2], NAMES[4]]),
+        (["Net/Logits/weights"], [NAMES[3]]),
+        ([], []),
+    ],
+)
+def test_scopes_are_matched_by_whole_components(scopes, expected):
+    assert optimization.names_in_scopes(NAMES, scopes, "--flag") == set(expected)
+
+
+@pytest.mark.parametrize("scope", ["Net/Conv2d", "Conv2d_1", "net", "Net/Logits/weights/x"])
+def test_scope_that_holds_nothing(scope):
+    with pytest.raises(FlagError, match=f"no variable in scope {scope} of --trainable_scopes"):
+        optimization.names_in_scopes(NAMES, ["Net", scope], "--trainable_scopes")
+
+
+def test_trainable_variables_of_scopes():
+    with tf.Graph().as_default():
+        for name in NAMES:
+            tf.get_variable(name, [])
+        tf.get_variable("Net/Conv2d_1/BatchNorm/moving_mean", [], trainable=False)
+
+        def found(scopes):
+            return [variable.op.name for variable in optimization.trainable_variables(scopes)]
+
+        assert found(None) == NAMES
+        assert found(" Net/Conv2d_1/ , Network") == [*NAMES[:2], NAMES[4]]

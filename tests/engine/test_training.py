@@ -1,0 +1,156 @@
+"""The training loop: exact resume, cadence of saves and log lines, and how runs end."""
+
+import logging
+import re
+
+import numpy as np
+import pytest
+
+from core import files
+from core.errors import DataError, DivergedError, ExitCode, FlagError, LockedError
+from engine import checkpoints, training
+
+LOG_LINE = r"global step (\d+): loss = ([\d.]+) \([\d.]+ sec/step\) [\d.]+ images/sec"
+
+
+@pytest.fixture
+def log(caplog):
+    """What is logged, as lines."""
+    caplog.set_level(logging.INFO, logger="absl")
+    return lambda: caplog.messages
+
+
+def content(directory):
+    """Every file of a directory with size and time of change."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.mark.parametrize("net", ["cifarnet", "mobilenet_v1_025"])
+def test_a_resumed_run_is_the_uninterrupted_one(
+    make_dataset, finished_run, train, flags_of, digest, tmp_path, net
+):
+    straight, flags = finished_run(net), flags_of(net)
+    # Neither the cadence of saves and summaries nor threads that decode have a part in it.
+    train(make_dataset(), tmp_path, "--max_number_of_steps=4", *flags)
+    train(
+        make_dataset(),
+        tmp_path,
+        "--max_number_of_steps=7",
+        "--num_preprocessing_threads=2",
+        "--log_every_n_steps=1",
+        *flags,
+    )
+    assert checkpoints.steps(tmp_path) == [0, 4, 7]
+    for step in (0, 4, 7):  # 0 and 4: two fresh runs with the same seed
+        ours, theirs = (checkpoints.prefix(d, step) for d in (tmp_path, straight))
+        assert digest(ours) == digest(theirs), f"step {step}"
+    assert digest(checkpoints.prefix(straight, 4)) != digest(checkpoints.prefix(straight, 7))
+
+
+def test_another_seed_is_another_run(make_dataset, finished_run, train, variables_of, tmp_path):
+    train(make_dataset(), tmp_path, "--max_number_of_steps=1", "--seed=1", "--optimizer=sgd")
+    ours, theirs = (
+        variables_of(checkpoints.prefix(directory, 0))["LeNet/conv1/weights"]
+        for directory in (tmp_path, finished_run("lenet"))
+    )
+    assert not np.array_equal(ours, theirs)
+
+
+def test_saves_by_steps(finished_run):
+    assert checkpoints.steps(finished_run("lenet")) == [0, 4, 7]
+
+
+def test_saves_by_seconds_and_keeps_the_newest(make_dataset, train, tmp_path):
+    train(
+        make_dataset(),
+        tmp_path,
+        *("--max_number_of_steps=4", "--save_interval_secs=0", "--keep_checkpoint_max=3"),
+    )
+    assert checkpoints.steps(tmp_path) == [2, 3, 4]
+
+
+def test_log_lines_and_a_falling_loss(make_dataset, train, log, tmp_path):
+    train(
+        make_dataset(),
+        tmp_path,
+        *("--max_number_of_steps=31", "--log_every_n_steps=2"),
+        *("--optimizer=adam", "--learning_rate=0.001"),
+    )
+    lines = [match for line in log() if (match := re.fullmatch(LOG_LINE, line))]
+    assert [int(match[1]) for match in lines] == list(range(2, 31, 2))
+    losses = [float(match[2]) for match in lines]
+    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+    assert "Finished training! Saving model to disk." in log()
+
+
+def test_at_its_limit_there_is_nothing_to_do(make_dataset, copied_run, train, log):
+    directory = copied_run("lenet")
+    before = content(directory)
+    train(make_dataset(), directory, "--max_number_of_steps=7", "--optimizer=sgd")
+    train(make_dataset(), directory, "--max_number_of_steps=5", "--optimizer=sgd")
+    assert [line.split(":")[0] for line in log()] == ["Nothing to do"] * 2
+    assert content(directory) == before
+
+
+@pytest.mark.parametrize("cadence", ["--save_interval_steps=1", "--save_interval_steps=100"])
+def test_divergence_leaves_a_finite_checkpoint(
+    make_dataset, train, variables_of, tmp_path, cadence
+):
+    with pytest.raises(DivergedError, match=r"at step \d+ .*is the last good checkpoint") as error:
+        train(
+            make_dataset(),
+            tmp_path,
+            *("--max_number_of_steps=20", "--optimizer=sgd", "--learning_rate=1e30", cadence),
+        )
+    assert error.value.exit_code == ExitCode.DIVERGED
+    newest = checkpoints.resolve(str(tmp_path))
+    assert f"({newest} is the last good checkpoint)" in str(error.value)
+    assert all(np.isfinite(value).all() for value in variables_of(newest).values())
+
+
+def test_one_trainer_per_directory(make_dataset, train, tmp_path):
+    with files.locked(tmp_path), pytest.raises(LockedError, match="in use by process") as error:
+        train(make_dataset(), tmp_path, "--max_number_of_steps=1")
+    assert error.value.exit_code == ExitCode.LOCKED
+    assert not checkpoints.steps(tmp_path)
+
+
+def test_a_damaged_record_ends_the_run_with_its_name(make_dataset, train, tmp_path):
+    data = make_dataset(copy="training")
+    path = data / "shades_train.tfrecord"
+    damaged = bytearray(path.read_bytes())
+    damaged[40] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"shades_train\.tfrecord: record 0"):
+        train(data, tmp_path, "--max_number_of_steps=5")
+
+
+def test_only_trainable_scopes_are_trained(make_dataset, train, variables_of, tmp_path):
+    train(
+        make_dataset(),
+        tmp_path,
+        *("--max_number_of_steps=3", "--trainable_scopes=LeNet/fc4,LeNet/conv1/"),
+    )
+    before, after = (variables_of(checkpoints.prefix(tmp_path, step)) for step in (0, 3))
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    model = {name for name in changed if re.fullmatch(r"LeNet/\w+/(weights|biases)", name)}
+    assert model == {
+        *("LeNet/fc4/weights", "LeNet/fc4/biases"),
+        *("LeNet/conv1/weights", "LeNet/conv1/biases"),
+    }
+    assert {name.split("/")[1] for name in changed if "RMSProp" in name} == {"fc4", "conv1"}
+
+
+def test_unknown_trainable_scope(make_dataset, train, tmp_path):
+    with pytest.raises(FlagError, match="no variable in scope LeNet/fc of --trainable_scopes"):
+        train(make_dataset(), tmp_path, "--max_number_of_steps=1", "--trainable_scopes=LeNet/fc")
+    assert not checkpoints.steps(tmp_path)
+
+
+def test_session_config(configured):
+    proto = training.session_config(configured("--inter_op_threads=1", "--intra_op_threads=2"))
+    assert (proto.inter_op_parallelism_threads, proto.intra_op_parallelism_threads) == (1, 2)
+    assert not proto.device_count
+    proto = training.session_config(configured("--clone_on_cpu"))
+    assert dict(proto.device_count) == {"GPU": 0}

@@ -1,0 +1,228 @@
+"""What holds for every registered net."""
+
+import functools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from core.compat import slim, tf
+from core.errors import FlagError
+from core.registry import load
+from nets.nets_factory import NETS, get_network_fn
+
+# Per net with 10 classes at its default size: (size, variables, values, L2 losses). A batch norm
+# with gamma has 4 variables of one value per channel, one without has 3.
+EXPECTED = {
+    # 57 x (weights + 3) + 2 variables; 5,585,344 + 3 x 7,280 values, head 1,025 x 10 - 1,024 x 0
+    # i.e. 1,024 x 10 + 10.
+    "inception_v1": (224, 230, 5_607_184 + 10_250, 58),
+    # 53 x (weights + 4) + 2; 23,454,912 + 4 x 26,560, head 2,048 x 10 + 10.
+    "resnet_v1_50": (224, 267, 23_561_152 + 20_490, 54),
+    # 17 more units in block3 of 262,144 + 589,824 + 262,144 weights and 4 x 1,536 = 1,120,256.
+    "resnet_v1_101": (224, 267 + 17 * 15, 23_581_642 + 17 * 1_120_256, 54 + 17 * 3),
+    # 4 more in block2 of 65,536 + 147,456 + 65,536 + 4 x 768 = 281,600, and 30 in block3.
+    "resnet_v1_152": (224, 777, 23_581_642 + 4 * 281_600 + 30 * 1_120_256, 54 + 34 * 3),
+    # 20 more in block2 and 30 in block3.
+    "resnet_v1_200": (224, 1017, 23_581_642 + 20 * 281_600 + 30 * 1_120_256, 54 + 50 * 3),
+    # 27 x 5 + 2; first layer 864, depthwise 9 x 4,960, pointwise 3,139,584, 4 x 10,944, and
+    # 1,024 x 10 + 10. Depthwise weights have no L2.
+    "mobilenet_v1": (224, 137, 3_239_114, 15),
+    # 0.75 x (864 + 44,640) + 0.75^2 x 3,139,584 = 1,800,144; 4 x 8,208; 768 x 10 + 10.
+    "mobilenet_v1_075": (224, 137, 1_800_144 + 32_832 + 7_690, 15),
+    # 0.5 x 45,504 + 0.25 x 3,139,584 = 807,648; 4 x 5,472; 512 x 10 + 10.
+    "mobilenet_v1_050": (224, 137, 807_648 + 21_888 + 5_130, 15),
+    # 0.25 x 45,504 + 0.0625 x 3,139,584 = 207,600; 4 x 2,736; 256 x 10 + 10.
+    "mobilenet_v1_025": (224, 137, 207_600 + 10_944 + 2_570, 15),
+    # 5x5x3x32 + 32, 5x5x32x64 + 64, (7x7x64) x 1,024 + 1,024, 1,024 x 10 + 10.
+    "lenet": (28, 8, 2_432 + 51_264 + 3_212_288 + 10_250, 4),
+    # 5x5x3x64 + 64, 5x5x64x64 + 64, (8x8x64) x 384 + 384, 384 x 192 + 192, 192 x 10 + 10.
+    "cifarnet": (32, 10, 4_864 + 102_464 + 1_573_248 + 73_920 + 1_930, 2),
+}
+RUN_AT_32 = [
+    "inception_v1",
+    "resnet_v1_50",
+    "mobilenet_v1",
+    "mobilenet_v1_025",
+    "lenet",
+    "cifarnet",
+]
+RANDOM_OPS = ("Random", "Multinomial", "TruncatedNormal", "Dropout")
+
+
+@functools.cache
+def built(name):
+    """The training graph of a net with 10 classes at its default size, batch size unknown."""
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(1)
+        tf.train.get_or_create_global_step()
+        network_fn = get_network_fn(name, 10, weight_decay=0.001, is_training=True)
+        size = network_fn.default_image_size
+        logits, end_points = network_fn(tf.placeholder(tf.float32, [None, size, size, 3]))
+    return graph, logits, end_points
+
+
+def initializer_ops(graph):
+    """All ops that run only when variables are initialised."""
+    pending = [variable.initializer for variable in graph.get_collection("variables")]
+    found = set()
+    while pending:
+        op = pending.pop()
+        if op not in found and op.type != "VarHandleOp":
+            found.add(op)
+            pending += [tensor.op for tensor in op.inputs]
+    return found
+
+
+def test_all_tested():
+    assert list(NETS) == list(EXPECTED)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_default_size_and_counts(name):
+    graph, logits, end_points = built(name)
+    size, variables, values, _ = EXPECTED[name]
+    model_variables = graph.get_collection(tf.GraphKeys.MODEL_VARIABLES)
+    assert load(NETS[name].function).default_image_size == size
+    assert len(model_variables) == variables
+    assert sum(int(np.prod(v.shape.as_list())) for v in model_variables) == values
+    assert logits.shape.as_list() == [None, 10]
+    predictions = end_points["predictions" if name.startswith("resnet") else "Predictions"]
+    assert predictions.shape.as_list() == [None, 10]
+    assert predictions.op.name.endswith("redictions/Reshape_1")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_weights_with_l2(name):
+    assert (
+        len(built(name)[0].get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
+        == (EXPECTED[name][3])
+    )
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_head_scopes_hold_the_variables_that_depend_on_the_classes(name):
+    variables = built(name)[0].get_collection(tf.GraphKeys.MODEL_VARIABLES)
+    heads = tuple(f"{scope}/" for scope in NETS[name].head_scopes)
+    in_head = {v.op.name for v in variables if v.op.name.startswith(heads)}
+    # No net has a layer of 10 channels but its logits.
+    assert in_head == {v.op.name for v in variables if v.shape.as_list()[-1] == 10}
+    assert len(in_head) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["inception_v1", "resnet_v1_50", "mobilenet_v1", "lenet", "cifarnet"]
+)
+def test_training_graph_has_no_stateful_random_op(name):
+    graph, _, _ = built(name)
+    random_ops = [op for op in graph.get_operations() if any(t in op.type for t in RANDOM_OPS)]
+    for op in set(random_ops) - initializer_ops(graph):
+        assert op.type.startswith("Stateless"), op.name
+    stateless = [op for op in random_ops if op.type.startswith("Stateless")]
+    assert bool(stateless) == (name != "resnet_v1_50")
+
+
+@pytest.mark.parametrize("name", ["inception_v1", "resnet_v1_50", "mobilenet_v1"])
+def test_batch_norm_is_fused(name):
+    types = [op.type for op in built(name)[0].get_operations()]
+    convolutions = types.count("Conv2D") + types.count("DepthwiseConv2dNative")
+    assert types.count("FusedBatchNormV3") == convolutions - 1  # all but the logits
+    assert types.count("Rsqrt") == 0
+
+
+@pytest.mark.parametrize("name", RUN_AT_32)
+def test_runs_at_32(name):
+    images = np.random.RandomState(1).uniform(-1, 1, [2, 32, 32, 3])
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.set_random_seed(1)
+        network_fn = get_network_fn(name, 10, is_training=False)
+        logits, end_points = network_fn(tf.constant(images, tf.float32))
+        predictions = end_points.get("Predictions", end_points.get("predictions"))
+        session.run(tf.global_variables_initializer())
+        values, probabilities = session.run([logits, predictions])
+        # Without training and weight decay nothing is left in the graph of them.
+        assert not graph.get_collection(tf.GraphKeys.UPDATE_OPS)
+        assert not graph.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
+    assert np.isfinite(values).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), [1, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lenet", "cifarnet", "mobilenet_v1_025", "inception_v1"])
+def test_builds_at_28_and_without_classes(name):
+    with tf.Graph().as_default():
+        features, end_points = get_network_fn(name, None)(
+            tf.placeholder(tf.float32, [None, 28, 28, 1])
+        )
+    depths = {"lenet": [1024], "cifarnet": [192], "mobilenet_v1_025": [1, 1, 256]}
+    assert features.shape.as_list() == [None, *depths.get(name, [1, 1, 1024])]
+    assert not {"Logits", "Predictions"} & end_points.keys()
+
+
+@pytest.mark.parametrize("name", ["lenet", "mobilenet_v1_025"])
+def test_training_lowers_the_loss(name):
+    random = np.random.RandomState(1)
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.set_random_seed(1)
+        step = tf.train.get_or_create_global_step()
+        images = tf.constant(random.uniform(-1, 1, [8, 28, 28, 3]), tf.float32)
+        labels = tf.constant(np.arange(8) % 4)
+        logits, _ = get_network_fn(name, 4, is_training=True)(images)
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        with tf.control_dependencies(graph.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train = tf.train.AdamOptimizer(0.001).minimize(loss, global_step=step)
+        session.run(tf.global_variables_initializer())
+        losses = [session.run([loss, train])[0] for _ in range(15)]
+    assert np.mean(losses[-3:]) < losses[0] / 2
+
+
+def test_batch_norm_decay_reaches_the_net():
+    images = np.random.RandomState(1).uniform(-1, 1, [4, 8, 8, 3])
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        get_network_fn("mobilenet_v1_025", 2, is_training=True, batch_norm_decay=0.75)(
+            tf.constant(images, tf.float32)
+        )
+        convolved = graph.get_tensor_by_name("MobilenetV1/MobilenetV1/Conv2d_0/Conv2D:0")
+        mean = next(v for v in tf.global_variables() if v.op.name.endswith("moving_mean"))
+        updates = graph.get_collection(tf.GraphKeys.UPDATE_OPS)
+        session.run(tf.global_variables_initializer())
+        batch_mean = session.run(tf.reduce_mean(convolved, [0, 1, 2]))
+        session.run(updates)
+        # The average starts at 0: 0.75 x 0 + 0.25 x batch mean.
+        np.testing.assert_allclose(session.run(mean), 0.25 * batch_mean, atol=1e-6)
+
+
+def test_override_none_is_the_default_of_the_net():
+    with tf.Graph().as_default():
+        get_network_fn("lenet", 2, batch_norm_decay=None)(tf.ones([1, 28, 28, 1]))
+        assert len(slim.get_model_variables()) == 8
+
+
+@pytest.mark.parametrize("name", ["lenet", "cifarnet"])
+def test_override_that_the_net_does_not_have_is_an_error(name):
+    with pytest.raises(FlagError, match=rf"The net {name} has no batch_norm_decay"):
+        get_network_fn(name, 2, batch_norm_decay=0.9)
+
+
+def test_unknown_name_is_an_error_with_the_nearest_one():
+    with pytest.raises(ValueError, match="Name of network unknown resnet_50 - did you mean resnet"):
+        get_network_fn("resnet_50", 2)
+
+
+def test_network_fn_passes_keywords_on():
+    with tf.Graph().as_default():
+        logits, end_points = get_network_fn("inception_v1", 5)(
+            tf.ones([1, 300, 300, 3]), global_pool=True, spatial_squeeze=False
+        )
+    assert logits.shape.as_list() == [1, 1, 1, 5]
+    assert "global_pool" in end_points
+
+
+def test_listing_the_nets_does_not_import_tensorflow():
+    code = (
+        "import sys; from nets.nets_factory import NETS; print(*NETS, 'tensorflow' in sys.modules)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.split() == [*EXPECTED, "False"]

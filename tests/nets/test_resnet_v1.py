@@ -1,0 +1,308 @@
+"""ResNet v1: names, shapes, numbers and the keyword arguments of its functions."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from core.compat import slim, tf
+from nets import resnet_utils, resnet_v1
+
+
+def images(*shape):
+    return tf.placeholder(tf.float32, shape)
+
+
+TINY_UNITS = (2, 1, 1, 1)
+TINY_CONVOLUTIONS = 1 + 5 * 3 + 4  # root, units, shortcuts
+WITHOUT_BATCH_NORM = resnet_v1.resnet_arg_scope(use_batch_norm=False)
+
+
+def tiny_blocks():
+    """Blocks of 4, 8, 16 and 32 channels with strides 2, 2, 2, 1."""
+    return [
+        resnet_v1.resnet_v1_block(f"block{i + 1}", base_depth=2**i, num_units=units, stride=stride)
+        for i, (units, stride) in enumerate(zip(TINY_UNITS, [2, 2, 2, 1], strict=True))
+    ]
+
+
+def tiny_resnet(inputs, num_classes=None, scope="tiny", arg_scope=WITHOUT_BATCH_NORM, **arguments):
+    with slim.arg_scope(arg_scope):
+        return resnet_v1.resnet_v1(inputs, tiny_blocks(), num_classes, scope=scope, **arguments)
+
+
+def end_point_names(scope, units, depth_changes=(1, 2, 3, 4)):
+    """Names of the end points before the head, from the structure of the net."""
+    names = {f"{scope}/conv1"}
+    for block, num_units in enumerate(units, start=1):
+        names.add(f"{scope}/block{block}")
+        for unit in range(1, num_units + 1):
+            prefix = f"{scope}/block{block}/unit_{unit}/bottleneck_v1"
+            names |= {prefix, *(f"{prefix}/conv{i}" for i in (1, 2, 3))}
+        if block in depth_changes:
+            names.add(f"{scope}/block{block}/unit_1/bottleneck_v1/shortcut")
+    return names
+
+
+def test_end_points_and_variables_of_resnet_v1_50():
+    with tf.Graph().as_default():
+        with slim.arg_scope(resnet_v1.resnet_arg_scope()):
+            logits, end_points = resnet_v1.resnet_v1_50(images(5, 224, 224, 3), 1000)
+        shapes = {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
+        trainable = sum(int(np.prod(v.shape.as_list())) for v in tf.trainable_variables())
+    head = {"global_pool", "resnet_v1_50/logits", "resnet_v1_50/spatial_squeeze", "predictions"}
+    assert set(end_points) == end_point_names("resnet_v1_50", (3, 4, 6, 3)) | head
+    for name, shape in {
+        "resnet_v1_50/conv1": [5, 112, 112, 64],
+        "resnet_v1_50/block1/unit_2/bottleneck_v1": [5, 56, 56, 256],
+        "resnet_v1_50/block1/unit_3/bottleneck_v1/conv1": [5, 56, 56, 64],
+        "resnet_v1_50/block1/unit_3/bottleneck_v1/conv2": [5, 28, 28, 64],  # stride in the last
+        "resnet_v1_50/block1": [5, 28, 28, 256],
+        "resnet_v1_50/block2": [5, 14, 14, 512],
+        "resnet_v1_50/block3": [5, 7, 7, 1024],
+        "resnet_v1_50/block4": [5, 7, 7, 2048],
+        "global_pool": [5, 1, 1, 2048],
+        "resnet_v1_50/logits": [5, 1, 1, 1000],
+        "resnet_v1_50/spatial_squeeze": [5, 1000],
+        "predictions": [5, 1000],
+    }.items():
+        assert end_points[name].shape.as_list() == shape, name
+    assert logits is end_points["resnet_v1_50/spatial_squeeze"]
+    assert logits.op.name == "resnet_v1_50/SpatialSqueeze"
+    assert end_points["predictions"].op.name == "resnet_v1_50/predictions/Reshape_1"
+
+    assert len(shapes) == 267
+    assert sum(int(np.prod(shape)) for shape in shapes.values()) == 25_610_152
+    assert trainable == 25_557_032
+    for name, shape in {
+        "conv1/weights": (7, 7, 3, 64),
+        "block1/unit_1/bottleneck_v1/shortcut/weights": (1, 1, 64, 256),
+        "block2/unit_4/bottleneck_v1/conv2/weights": (3, 3, 128, 128),
+        "block4/unit_1/bottleneck_v1/conv1/weights": (1, 1, 1024, 512),
+        "block4/unit_3/bottleneck_v1/conv3/BatchNorm/gamma": (2048,),
+        "logits/weights": (1, 1, 2048, 1000),
+        "logits/biases": (1000,),
+    }.items():
+        assert shapes[f"resnet_v1_50/{name}"] == shape
+    assert "resnet_v1_50/block1/unit_2/bottleneck_v1/shortcut/weights" not in shapes
+
+
+def test_32x32_images():
+    with tf.Graph().as_default():
+        logits, end_points = tiny_resnet(images(None, 32, 32, 3), 10)
+    # 32 -> 16 (conv1) -> 8 (pool1) -> 4 -> 2 -> 1.
+    assert [end_points[f"tiny/block{i}"].shape.as_list()[1:] for i in (1, 2, 3, 4)] == [
+        [4, 4, 4],
+        [2, 2, 8],
+        [1, 1, 16],
+        [1, 1, 32],
+    ]
+    assert logits.shape.as_list() == [None, 10]
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_subsample_keeps_every_second_pixel(size):
+    with tf.Graph().as_default(), tf.Session() as session:
+        mesh = tf.reshape(tf.range(float(size * size)), [1, size, size, 1])
+        assert resnet_utils.subsample(mesh, 1) is mesh
+        values = session.run(resnet_utils.subsample(mesh, 2))
+    # Corners of 3x3: 0, 2, 6, 8. Rows 0 and 2 of 4x4, columns 0 and 2: 0, 2, 8, 10.
+    assert values[0, :, :, 0].tolist() == [[0, 2], [6, 8] if size == 3 else [8, 10]]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "expected_same"),
+    [
+        # Image i + j, kernel i + j, zeros outside. Value at (0, 0): the lower right 2x2 of the
+        # kernel, 2 3 3 4, meets 0 1 1 2: 3 + 3 + 8 = 14. At (0, 2): kernel rows 1 and 2 on columns
+        # 1 to 3: 1x1 + 2x2 + 3x3 + 2x2 + 3x3 + 4x4 = 43. At (2, 2) of the 4x4: centre 4,
+        # sum of (i + j)(i' + j') over 3x3 = 9 x mean 2 x mean 4 + 9 x (2/3 + 2/3) = 84.
+        # SAME pads the 4x4 on the right only, and so samples (1, 1), (1, 3), (3, 1), (3, 3).
+        (4, [[14, 43], [43, 84]], [[48, 37], [37, 22]]),
+        (5, [[14, 43, 34], [43, 84, 55], [34, 55, 30]], [[14, 43, 34], [43, 84, 55], [34, 55, 30]]),
+    ],
+)
+def test_conv2d_same(size, expected, expected_same):
+    with tf.Graph().as_default(), tf.Session() as session:
+        index = tf.range(float(size))
+        mesh = tf.reshape(index[:, None] + index[None], [1, size, size, 1])
+        kernel = np.add.outer(np.arange(3.0), np.arange(3.0)).reshape(3, 3, 1, 1)
+        scope = {
+            "scope": "conv",
+            "weights_initializer": tf.constant_initializer(kernel),
+            "activation_fn": None,
+            "reuse": tf.AUTO_REUSE,
+        }
+        with slim.arg_scope([slim.conv2d], **scope):
+            strided = resnet_utils.conv2d_same(mesh, 1, 3, stride=2, scope="conv")
+            plain = resnet_utils.conv2d_same(mesh, 1, 3, stride=1, scope="conv")
+            subsampled = resnet_utils.subsample(plain, 2)
+            same = slim.conv2d(mesh, 1, 3, stride=2)
+        session.run(tf.global_variables_initializer())
+        values = session.run([strided, subsampled, same])
+    for value, wanted in zip(values, (expected, expected, expected_same), strict=True):
+        np.testing.assert_allclose(value[0, :, :, 0], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "store"), [(4, False), (8, True), (16, False), (32, True), (None, True)]
+)
+def test_atrous_output_holds_the_strided_one(output_stride, store):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        inputs = tf.constant(np.random.RandomState(1).uniform(-1, 1, [1, 65, 65, 3]), tf.float32)
+        dense, _ = tiny_resnet(
+            inputs,
+            global_pool=False,
+            output_stride=output_stride,
+            store_non_strided_activations=store,
+        )
+        strided, _ = tiny_resnet(inputs, global_pool=False, reuse=True)
+        subsampled = resnet_utils.subsample(dense, 32 // (output_stride or 32))
+        session.run(tf.global_variables_initializer())
+        subsampled, strided = session.run([subsampled, strided])
+    # 65 / output_stride, rounded up.
+    assert dense.shape.as_list()[1:3] == [-(-65 // (output_stride or 32))] * 2
+    assert np.abs(strided).max() > 0
+    np.testing.assert_allclose(subsampled, strided, rtol=1e-4, atol=1e-4)
+
+
+def test_store_non_strided_activations():
+    with tf.Graph().as_default():
+        _, end_points = tiny_resnet(images(1, 64, 64, 3), store_non_strided_activations=True)
+    # 64 / 4 = 16 at the root; each block is collected before its stride.
+    sizes = [end_points[f"tiny/block{i}"].shape.as_list()[1] for i in (1, 2, 3, 4)]
+    assert sizes == [16, 8, 4, 2 * 1]
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "message"),
+    [
+        (6, "The output_stride needs to be a multiple of 4."),
+        (12, "The target output_stride cannot be reached."),
+        (64, "The target output_stride cannot be reached."),
+    ],
+)
+def test_output_stride_errors(output_stride, message):
+    with tf.Graph().as_default(), pytest.raises(ValueError, match=message):
+        tiny_resnet(images(1, 32, 32, 3), output_stride=output_stride)
+
+
+def test_without_root_block():
+    with tf.Graph().as_default():
+        net, end_points = tiny_resnet(
+            images(2, 32, 16, 3), include_root_block=False, global_pool=False
+        )
+    assert set(end_points) == end_point_names("tiny", TINY_UNITS) - {"tiny/conv1"}
+    assert end_points["tiny/block1"].shape.as_list() == [2, 16, 8, 4]
+    assert net.shape.as_list() == [2, 4, 2, 32]
+
+
+@pytest.mark.parametrize("num_classes", [None, 0])
+def test_features_without_classes(num_classes):
+    with tf.Graph().as_default():
+        features, end_points = tiny_resnet(images(2, 64, 64, 3), num_classes)
+    assert features.shape.as_list() == [2, 1, 1, 32]
+    assert "predictions" not in end_points
+
+
+def test_logits_not_squeezed_and_dense_logits():
+    with tf.Graph().as_default():
+        logits, end_points = tiny_resnet(images(2, 64, 64, 3), 5, spatial_squeeze=False)
+        assert logits.shape.as_list() == [2, 1, 1, 5]
+        assert logits is end_points["tiny/logits"]
+        dense, _ = tiny_resnet(
+            images(2, 65, 65, 3),
+            5,
+            spatial_squeeze=False,
+            global_pool=False,
+            output_stride=8,
+            reuse=True,
+        )
+        assert dense.shape.as_list() == [2, 9, 9, 5]  # 64 / 8 + 1
+
+
+def test_unknown_sizes_and_reuse():
+    with tf.Graph().as_default(), tf.Session() as session:
+        arg_scope = resnet_v1.resnet_arg_scope()
+        tiny_resnet(images(2, 65, 65, 3), 3, arg_scope=arg_scope)
+        count = len(tf.global_variables())
+        inputs = images(None, None, None, 3)
+        logits, _ = tiny_resnet(inputs, 3, is_training=False, reuse=True, arg_scope=arg_scope)
+        assert len(tf.global_variables()) == count
+        session.run(tf.global_variables_initializer())
+        values = session.run(logits, {inputs: np.ones([2, 33, 70, 3])})
+    assert logits.shape.as_list() == [None, 3]
+    assert values.shape == (2, 3)
+
+
+def test_is_training_none_leaves_batch_norm_to_the_caller():
+    for caller, is_training, updates in [
+        (False, None, 0),
+        (True, None, 2 * TINY_CONVOLUTIONS),  # mean and variance each
+        (False, True, 2 * TINY_CONVOLUTIONS),
+    ]:
+        with (
+            tf.Graph().as_default(),
+            slim.arg_scope(resnet_v1.resnet_arg_scope()),
+            slim.arg_scope([slim.batch_norm], is_training=caller),
+        ):
+            resnet_v1.resnet_v1(images(1, 32, 32, 3), tiny_blocks(), is_training=is_training)
+            assert len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)) == updates
+
+
+def test_arg_scope_options():
+    with tf.Graph().as_default():
+        tiny_resnet(images(1, 32, 32, 3), 2, arg_scope=WITHOUT_BATCH_NORM)
+        names = [v.op.name for v in tf.global_variables()]
+        assert sum(name.endswith("/biases") for name in names) == TINY_CONVOLUTIONS + 1
+        assert not any("BatchNorm" in name for name in names)
+        # Convolutions and the logits, not the biases.
+        losses = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
+        assert len(losses) == TINY_CONVOLUTIONS + 1
+    with tf.Graph().as_default():
+        scope = resnet_v1.resnet_arg_scope(
+            batch_norm_scale=False, batch_norm_updates_collections="up"
+        )
+        tiny_resnet(images(1, 32, 32, 3), arg_scope=scope)
+        assert not any("gamma" in v.op.name for v in tf.global_variables())
+        assert len(tf.get_collection("up")) == 2 * TINY_CONVOLUTIONS
+
+
+def test_bounded_activations():
+    with tf.Graph().as_default(), tf.Session() as session:
+        with slim.arg_scope([slim.conv2d], weights_initializer=tf.constant_initializer(1.0)):
+            output = resnet_v1.bottleneck(
+                tf.ones([1, 4, 4, 2]), 8, 2, stride=2, use_bounded_activations=True
+            )
+        session.run(tf.global_variables_initializer())
+        # Inner values grow beyond 6 (2, then 2 x 2 x 4 and more), so both terms and the sum clip.
+        assert session.run(output).tolist() == np.full([1, 2, 2, 8], 6.0).tolist()
+
+
+def test_depth_multiplier_and_min_base_depth():
+    with tf.Graph().as_default(), slim.arg_scope(WITHOUT_BATCH_NORM):
+        _, end_points = resnet_v1.resnet_v1_50(
+            images(1, 32, 32, 3), depth_multiplier=0.05, min_base_depth=5
+        )
+    depths = [end_points[f"resnet_v1_50/block{i}"].shape.as_list()[3] for i in (1, 2, 3, 4)]
+    # 4 x max(int(0.05 x (64, 128, 256, 512)), 5) = 4 x (5, 6, 12, 25).
+    assert depths == [20, 24, 48, 100]
+
+
+@pytest.mark.parametrize("depth", [50, 101, 152, 200])
+def test_signatures(depth):
+    net = getattr(resnet_v1, f"resnet_v1_{depth}")
+    assert net.__name__ == f"resnet_v1_{depth}"
+    assert [(p.name, p.default) for p in inspect.signature(net).parameters.values()][1:] == [
+        ("num_classes", None),
+        ("is_training", True),
+        ("global_pool", True),
+        ("output_stride", None),
+        ("spatial_squeeze", True),
+        ("store_non_strided_activations", False),
+        ("min_base_depth", 8),
+        ("depth_multiplier", 1),
+        ("reuse", None),
+        ("scope", f"resnet_v1_{depth}"),
+    ]
