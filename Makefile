@@ -40,7 +40,7 @@ format: $(installed) ## Bring the code into the project's format
 	$(bin)/ruff format .
 
 test: lint ## Lint and run the test suite (under 10 minutes)
-	$(bin)/python -m pytest tests --ignore=tests/slow
+	$(bin)/python -m pytest tests --ignore=tests/slow -n 2 --dist loadfile
 
 test-slow: $(installed) ## Run the long tests, among them tf-slim's own suite
 	$(bin)/python -m pytest tests/slow

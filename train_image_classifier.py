@@ -1,6 +1,6 @@
-"""Trains an image classifier.
+r"""Trains an image classifier.
 
-    python train_image_classifier.py --train_dir=RUN --dataset_dir=DIR --dataset_name=cifar10 \\
+    python train_image_classifier.py --train_dir=RUN --dataset_dir=DIR --dataset_name=cifar10 \
         --model_name=mobilenet_v1 --train_image_size=32 --max_number_of_steps=10000
 
 The run directory holds checkpoints, TensorBoard's event files, flags.txt and run.json; the same

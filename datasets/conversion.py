@@ -64,7 +64,7 @@ def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = Fa
         LockedError: another converter works on the directory.
         MachineError: the disk is full or the directory cannot be written.
     """
-    if Path(name).name != name or name.startswith("."):
+    if not name or "/" in name or name.startswith("."):
         raise FlagError(
             f"dataset name {name!r} cannot be part of a file name",
             remedy="choose a --dataset_name without slashes that does not start with a dot",

@@ -35,7 +35,7 @@ class Record(NamedTuple):
 
 
 def serialize(example: Example) -> bytes:
-    """A picture as the bytes of a tf.Example."""
+    """A picture as the bytes of a tf.Example, the same ones for the same picture."""
 
     def of_bytes(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -51,7 +51,9 @@ def serialize(example: Example) -> bytes:
         _WIDTH: of_int(example.width),
         _FILENAME: of_bytes(example.filename),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    record = tf.train.Example(features=tf.train.Features(feature=features))
+    # Deterministic: otherwise the keys come in an order that differs from process to process.
+    return record.SerializeToString(deterministic=True)
 
 
 def parse(serialized: tf.Tensor) -> Record:

@@ -16,6 +16,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from core.compat import tf
 from core.errors import DataError
 from datasets import tfrecord
@@ -24,6 +26,14 @@ from preprocessing import preprocessing_factory
 
 SHUFFLE_BYTES = 1 << 30  # encoded records held in memory to shuffle; more of a split is mixed less
 _ENDLESS = tf.int64.max
+# What TensorFlow raises for a damaged record. Other errors, such as memory running out, would have
+# the whole split read again for nothing.
+_DAMAGE = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    UnicodeDecodeError,
+)
 
 
 class Batch(NamedTuple):
@@ -161,7 +171,8 @@ def damage_named(dataset: LoadedSplit, labels_offset: int) -> Iterator[None]:
     """
     try:
         yield
-    except (tf.errors.OpError, UnicodeDecodeError):
+    except _DAMAGE:
+        logging.info("Looking for a damaged record.")
         for path in dataset.paths:
             _look_for_damage(path, dataset, labels_offset)
         raise

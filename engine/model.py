@@ -1,5 +1,6 @@
 """The classifier: a net, its losses and its predictions."""
 
+import inspect
 from typing import Any, NamedTuple
 
 from core.compat import slim, tf
@@ -34,14 +35,14 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
     Raises:
         FlagError: the net has no batch norm, and --batch_norm_decay is given.
     """
-    network_fn = nets_factory.get_network_fn(
-        config.model_name,
+    logits, end_points = _net(
+        batch.images,
         num_classes,
+        config.model_name,
         weight_decay=config.weight_decay,
         is_training=True,
         batch_norm_decay=config.batch_norm_decay,
     )
-    logits, end_points = network_fn(batch.images)
     cross_entropy = tf.losses.softmax_cross_entropy(
         tf.one_hot(batch.labels, num_classes), logits, label_smoothing=config.label_smoothing
     )
@@ -62,8 +63,20 @@ def build_for_evaluation(images: tf.Tensor, num_classes: int, model_name: str) -
     Returns:
         Logits, float32 [N, C].
     """
-    logits, _ = nets_factory.get_network_fn(model_name, num_classes, is_training=False)(images)
+    logits, _ = _net(images, num_classes, model_name, is_training=False)
     return logits
+
+
+def _net(
+    images: tf.Tensor, num_classes: int, model_name: str, **arguments: Any
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    network_fn = nets_factory.get_network_fn(model_name, num_classes, **arguments)
+    # On images larger than their own size, Inception and MobileNet would leave more than one
+    # feature per channel after their 7x7 pool.
+    larger = max(images.shape.as_list()[1:3]) > network_fn.default_image_size
+    if larger and "global_pool" in inspect.signature(network_fn).parameters:
+        return network_fn(images, global_pool=True)
+    return network_fn(images)
 
 
 def variables_to_restore(moving_average_decay: float | None) -> dict[str, tf.Variable]:

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from core import files
+from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
 from engine import checkpoints
@@ -148,9 +150,6 @@ def _short(value: Any) -> str:
 
 
 def _to_json(run: Run, dataset: LoadedSplit, config: Any) -> str:
-    import numpy
-    import tensorflow
-
     record = {
         "split": dataset.split,
         "samples": dataset.num_samples,
@@ -158,8 +157,8 @@ def _to_json(run: Run, dataset: LoadedSplit, config: Any) -> str:
     }
     environment = {
         "python": platform.python_version(),
-        "tensorflow": tensorflow.__version__,
-        "numpy": numpy.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
         "inter_op_threads": config.inter_op_threads,
         "intra_op_threads": config.intra_op_threads,
         "git_commit": _git_commit(),

@@ -69,6 +69,9 @@ NETS: Registry[Net] = Registry(
 )
 
 
+networks_map = NETS  # the name under which scripts for research/slim look for the nets
+
+
 def get_network_fn(
     name: str,
     num_classes: int | None,

@@ -1,7 +1,9 @@
-"""What tests of several packages share: a small dataset on disk, and scripts as processes."""
+"""What tests of several packages share: a small dataset, scripts as processes, a full disk."""
 
+import contextlib
 import io
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,22 @@ def png():
         return buffer.getvalue()
 
     return png
+
+
+@pytest.fixture(scope="session")
+def no_file_beyond():
+    """Within `with no_file_beyond(size):`, writing beyond that size fails as on a full disk."""
+
+    @contextlib.contextmanager
+    def no_file_beyond(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return no_file_beyond
 
 
 @pytest.fixture(scope="session")

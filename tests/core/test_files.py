@@ -12,6 +12,8 @@ import pytest
 from core import files
 from core.errors import LockedError, MachineError
 
+ROOT = Path(__file__).resolve().parents[2]
+
 HOLD_LOCK = """
 import sys, time
 from pathlib import Path
@@ -25,7 +27,9 @@ with files.locked(Path(sys.argv[1])):
 @contextlib.contextmanager
 def other_process_holding_the_lock(directory):
     command = [sys.executable, "-c", HOLD_LOCK, str(directory)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
         assert process.stdout.readline() == b"held\n"
         yield process
         process.stdin.close()
@@ -82,7 +86,7 @@ def test_a_process_killed_while_it_writes_leaves_the_old_content(tmp_path):
         "    file.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=ROOT)
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
     assert len(files.unfinished(tmp_path)) == 1
@@ -102,7 +106,7 @@ def test_a_full_disk_is_an_error_even_if_only_the_last_bytes_do_not_fit(tmp_path
         "except OSError as error:\n"
         "    sys.exit(error.errno)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=ROOT)
     assert done.returncode == errno.EFBIG
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
@@ -166,7 +170,7 @@ def test_a_commit_killed_in_the_middle_never_shows_the_mark(tmp_path, renames):
         "    files.commit(stage, ['a', 'b', 'mark'], directory)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), str(renames)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False, cwd=ROOT).returncode == -signal.SIGKILL
     assert not (tmp_path / "mark").exists()
     assert (tmp_path / "a").exists() == (renames > 0)
     assert (tmp_path / "b").read_text() == ("new" if renames > 1 else "old")
@@ -201,7 +205,9 @@ def test_make_directory_makes_parents_and_takes_what_is_there(tmp_path):
 
 def test_a_directory_below_a_regular_file_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(MachineError, match=r"cannot make the directory: Not a directory \(.*file/d"):
+    with pytest.raises(
+        MachineError, match=r"cannot make the directory: Not a directory \(.*file/d"
+    ):
         files.make_directory(tmp_path / "file" / "d")
 
 

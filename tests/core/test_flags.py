@@ -96,7 +96,9 @@ def test_a_value_that_a_flag_does_not_take(argument, message):
 
 
 def test_an_unknown_flag_is_answered_with_the_nearest_one():
-    with pytest.raises(FlagError, match=r"Unknown command line flag 'cuont'.* - did you mean.*count"):
+    with pytest.raises(
+        FlagError, match=r"Unknown command line flag 'cuont'.* - did you mean.*count"
+    ):
         parse("--cuont=3")
 
 
@@ -121,7 +123,7 @@ def test_flags_can_stand_in_a_file_that_the_command_line_overrides(tmp_path):
 
 def test_a_bad_line_of_a_flagfile_is_an_error(tmp_path):
     (tmp_path / "recipe.flags").write_text("--cuont=7\n")
-    with pytest.raises(FlagError, match="did you mean.*count"):
+    with pytest.raises(FlagError, match=r"did you mean.*count"):
         parse(f"--flagfile={tmp_path / 'recipe.flags'}")
 
 
@@ -147,7 +149,9 @@ def test_help_shows_the_groups_and_ends_well(flag, capsys):
     assert not caught.value.code
     text = capsys.readouterr().out
     assert text.startswith("What it does.\n")
-    assert text.index("Data:") < text.index("--name") < text.index("Numbers:") < text.index("--rate")
+    assert (
+        text.index("Data:") < text.index("--name") < text.index("Numbers:") < text.index("--rate")
+    )
     assert "(a number in the range [0.0, 1.0])" in text
     assert "<red|green>" in text
 

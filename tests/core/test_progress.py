@@ -3,11 +3,14 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from absl import logging
 
 from core import progress
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SHOW = """
 from absl import app, logging
@@ -28,7 +31,8 @@ def shown_on_a_terminal(code):
     """What a process writes to a standard error that is a terminal of 120 columns."""
     terminal, end = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen([sys.executable, "-c", code], stderr=end, env=environment) as process:
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=end, env=environment, cwd=ROOT) as process:
         os.close(end)
         text = b""
         with contextlib.suppress(OSError):  # EIO: the other end is closed

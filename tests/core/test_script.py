@@ -37,6 +37,9 @@ ENDINGS = """
         script.run(main, define, __doc__)
 """
 
+NO_ZERO = "integer division or modulo by zero"
+BUG = "this is a bug; --debug shows where"
+
 
 @pytest.fixture(scope="session")
 def end(tmp_path_factory, run_script):
@@ -114,8 +117,7 @@ def test_a_script_that_ends_well_has_logged_without_prefix(end):
 @pytest.mark.parametrize(
     ("how", "code", "line"),
     [
-        ("1 // 0", 1, "unexpected ZeroDivisionError: integer division or modulo by zero - this is a "
-         "bug; --debug shows where"),
+        ("1 // 0", 1, f"unexpected ZeroDivisionError: {NO_ZERO} - {BUG}"),
         ("raise errors.FlagError('a', remedy='b')", 2, "a - b"),
         ("raise errors.DataError('a\\n  b', where='x:3')", 3, "a b (x:3)"),
         ("open('/none/such')", 4, "No such file or directory (/none/such)"),
@@ -124,7 +126,7 @@ def test_a_script_that_ends_well_has_logged_without_prefix(end):
         ("raise errors.DivergedError('a')", 7, "a"),
         ("raise errors.MissedError('a')", 8, "a"),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_one_line_and_an_exit_code(end, how, code, line):
     done = end(how)
     assert done.returncode == code

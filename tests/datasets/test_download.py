@@ -16,7 +16,7 @@ PAGE = b"<html><body>The page you are looking for has moved.</body></html>"
 class Handler(http.server.BaseHTTPRequestHandler):
     """What a server may do to who asks for an archive, by the first part of the path."""
 
-    def do_GET(self):  # noqa: N802 - the name is http.server's
+    def do_GET(self):
         kind = self.path.split("/")[1]
         self.server.asked.append(kind)
         if kind == "missing":
@@ -177,5 +177,5 @@ def test_a_local_copy_is_compared_with_the_checksum_given(tmp_path, archive):
 
 @pytest.mark.parametrize("name", ["none", ""])
 def test_a_local_copy_that_is_no_file(tmp_path, archive, name):
-    with pytest.raises(FlagError, match="no such file .* - check --source_archive"):
+    with pytest.raises(FlagError, match=r"no such file .* - check --source_archive"):
         download.checked(str(tmp_path / name), None, archive("good"))

@@ -48,7 +48,7 @@ def test_dataset_json_can_be_read_by_a_person():
     assert "Zaunkönig" in text
     content = json.loads(text)
     assert content["splits"]["train"]["samples"] == 5
-    assert list(content["splits"]["train"])[0] == "samples"
+    assert next(iter(content["splits"]["train"])) == "samples"
 
 
 def test_sums_over_record_files():
@@ -105,7 +105,7 @@ def test_no_directory(tmp_path):
 
 
 def test_another_name_is_answered_with_the_one_there(tiny_dataset):
-    with pytest.raises(FlagError, match="--dataset_name is huge, but .* pass --dataset_name=tiny"):
+    with pytest.raises(FlagError, match=r"--dataset_name is huge, but .* pass --dataset_name=tiny"):
         datasets.load(tiny_dataset, "huge", "train")
 
 
@@ -195,7 +195,7 @@ def test_any_other_name_with_labels(tmp_path):
 
 def test_any_other_name_without_labels(tmp_path):
     record_file(tmp_path / "birds_train.tfrecord", 3)
-    with pytest.raises(DataError, match="neither dataset.json nor labels.txt tells the classes"):
+    with pytest.raises(DataError, match=r"neither dataset\.json nor labels\.txt tells the classes"):
         datasets.load(tmp_path, "birds", "train")
 
 

@@ -1,6 +1,5 @@
 import contextlib
 import io
-import resource
 
 import numpy as np
 import PIL.Image
@@ -23,17 +22,6 @@ def parsed(serialized, channels=3):
         record = tfrecord.parse(tf.constant(serialized))
         image = tfrecord.decode(record.encoded, channels)
         return session.run((image, record.label, record.filename))
-
-
-@contextlib.contextmanager
-def no_file_beyond(size):
-    """Within the block, writing beyond that size fails as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("shape", "channels"), [((5, 7, 3), 3), ((7, 5), 1)])
@@ -166,7 +154,7 @@ def test_a_shard_without_records_is_an_empty_file(tmp_path):
 
 
 @pytest.mark.parametrize("length", [100, 100_000])
-def test_a_shard_that_does_not_reach_the_disk_is_an_error(tmp_path, length):
+def test_a_shard_that_does_not_reach_the_disk_is_an_error(tmp_path, no_file_beyond, length):
     # The shorter one stays in TensorFlow's buffer, so that only closing can notice.
     writer = tfrecord.ShardWriter(tmp_path / "shard")
     with no_file_beyond(50):

@@ -40,7 +40,7 @@ def batches(load):
 
 
 @pytest.fixture
-def one_pass(load, configured):
+def one_pass(configured):
     """one_pass(directory, "--flag=value", ..., name=, split=) evaluates; arrays of each batch."""
 
     def one_pass(directory, *arguments, name="shades", split="test"):
@@ -147,7 +147,11 @@ def test_a_batch_larger_than_the_split(make_dataset, configured, batches):
 def test_training_and_evaluation_agree_on_ids(make_dataset, configured, batches, one_pass):
     data = make_dataset(EPOCH, shards=3)
     evaluated = one_pass(data, split="train")
-    pictures = {i: (image, label) for batch in evaluated for image, label, i in zip(*batch, strict=True)}
+    pictures = {
+        record: (image, label)
+        for batch in evaluated
+        for image, label, record in zip(*batch, strict=True)
+    }
     for images, labels, ids in batches(data, configured(), 3):  # LeNet's pictures are not distorted
         for image, label, record in zip(images, labels, ids, strict=True):
             np.testing.assert_array_equal(image, pictures[record][0])
@@ -168,8 +172,9 @@ def test_evaluation_sees_every_record_once(make_dataset, one_pass, records, batc
 def test_evaluation_reads_all_shards(make_dataset, one_pass):
     found = one_pass(make_dataset(1, 8, shards=3), "--batch_size=5")
     assert ids_of(found) == list(range(8))
-    # Pictures are dealt out in turn: 0 3 6 | 1 4 7 | 2 5, so picture p of label p % 3.
-    assert np.concatenate([labels for _, labels, _ in found]).tolist() == [0] * 3 + [1] * 3 + [2] * 2
+    # Pictures are dealt out in turn, 0 3 6 | 1 4 7 | 2 5, and picture p has label p % 3.
+    labels = np.concatenate([labels for _, labels, _ in found])
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
 
 
 def test_labels_offset(make_dataset, configured, batches, one_pass):
@@ -212,6 +217,24 @@ def test_flipped_bit(make_dataset, configured, batches, one_pass, part, offset):
         one_pass(data)
 
 
+@pytest.mark.parametrize("kind", [tf.errors.ResourceExhaustedError, tf.errors.AbortedError])
+def test_errors_that_are_not_of_the_data_are_left_alone(make_dataset, load, kind):
+    data = make_dataset(copy="two faults")
+    path = data / "shades_train.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(kind, match="of the machine"), input_pipeline.damage_named(load(data), 0):
+        raise kind(None, None, "a fault of the machine")
+
+
+def test_an_error_without_damage_is_raised_as_it_is(make_dataset, load):
+    kind = tf.errors.InvalidArgumentError
+    dataset = load(make_dataset())
+    with pytest.raises(kind, match="of the net"), input_pipeline.damage_named(dataset, 0):
+        raise kind(None, None, "a fault of the net")
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -222,7 +245,9 @@ def test_flipped_bit(make_dataset, configured, batches, one_pass, part, offset):
 )
 def test_records_of_others(tmp_path, one_pass, damaged):
     (tmp_path / "labels.txt").write_text("0:a\n1:b\n")
-    good = tfrecord.serialize(Example(next(tfrecord.encode_png(np.zeros((1, 4, 4, 3), np.uint8))), "png", 4, 4, 1))
+    good = tfrecord.serialize(
+        Example(next(tfrecord.encode_png(np.zeros((1, 4, 4, 3), np.uint8))), "png", 4, 4, 1)
+    )
     with tf.io.TFRecordWriter(str(tmp_path / "mine_test.tfrecord")) as writer:
         for record in (good, damaged, good):
             writer.write(record)

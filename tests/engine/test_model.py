@@ -108,3 +108,10 @@ def test_variables_to_restore():
 )
 def test_default_image_size(net, size):
     assert model.default_image_size(net) == size
+
+
+@pytest.mark.parametrize("name", ["inception_v1", "mobilenet_v1_025", "resnet_v1_50"])
+def test_images_larger_than_the_net_is_meant_for(name):
+    with tf.Graph().as_default():
+        logits = model.build_for_evaluation(tf.zeros([2, 320, 288, 3]), 4, name)
+        assert logits.shape.as_list() == [2, 4]

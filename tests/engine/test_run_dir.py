@@ -51,16 +51,15 @@ def test_run_json(finished_run, make_dataset):
     assert environment["inter_op_threads"] == environment["intra_op_threads"] == 0
 
 
-def test_flags_txt_gives_the_configuration_back(finished_run, make_dataset, flags_of):
+def test_flags_txt_gives_the_configuration_back(finished_run, make_dataset):
     run = finished_run("cifarnet")
     again = core_flags.parse(flags.define_training, [f"--flagfile={run / 'flags.txt'}"])
-    again = {**dataclasses.asdict(again)}
-    again.pop("given")
-    defaults = dataclasses.asdict(core_flags.parse(flags.define_training, []))
-    defaults.pop("given")
-    assert again.keys() == defaults.keys()
-    changed = {name: value for name, value in again.items() if value != defaults[name]}
-    assert "--optimizer=momentum" in flags_of("cifarnet")
+    defaults = core_flags.parse(flags.define_training, [])
+    changed = {
+        name: value
+        for name, value in dataclasses.asdict(again).items()
+        if name != "given" and value != getattr(defaults, name)
+    }
     assert changed == {
         "train_dir": str(run),
         "dataset_dir": str(make_dataset()),
@@ -111,7 +110,7 @@ def test_read_without_and_with_damage(tmp_path):
     assert run_dir.read(tmp_path) is None
     for damaged in ("", "{", "[]", "{}", '{"model_name": "lenet"}'):
         (tmp_path / "run.json").write_text(damaged)
-        with pytest.raises(CheckpointError, match="damaged.*run.json"):
+        with pytest.raises(CheckpointError, match=r"damaged.*run\.json"):
             run_dir.read(tmp_path)
 
 

@@ -48,6 +48,16 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert digest(checkpoints.prefix(straight, 4)) != digest(checkpoints.prefix(straight, 7))
 
 
+def test_a_step_moves_all_averages(finished_run, variables_of):
+    run = finished_run("mobilenet_v1_025")
+    before, after = (variables_of(checkpoints.prefix(run, step)) for step in (0, 7))
+    moving = [name for name in before if name.endswith(("/moving_mean", "/moving_variance"))]
+    assert len(moving) == 2 * 27  # 27 layers: 1 + 13 * 2
+    averages = [f"{name}/ExponentialMovingAverage" for name in moving]
+    for name in [*moving, *averages]:
+        assert not np.array_equal(before[name], after[name]), name
+
+
 def test_another_seed_is_another_run(make_dataset, finished_run, train, variables_of, tmp_path):
     train(make_dataset(), tmp_path, "--max_number_of_steps=1", "--seed=1", "--optimizer=sgd")
     ours, theirs = (

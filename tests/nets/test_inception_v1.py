@@ -33,11 +33,11 @@ def images(*shape):
     return tf.placeholder(tf.float32, shape)
 
 
-@pytest.mark.parametrize("size", [224, 32, 112])
+@pytest.mark.parametrize("size", [224, 32])
 def test_end_points_of_the_base(size):
     with tf.Graph().as_default():
         net, end_points = inception.inception_v1_base(images(5, size, size, 3))
-    # Every halving rounds up: 224 -> 112 -> .. -> 7, 112 -> .. -> 4, 32 -> 16 -> 8 -> 4 -> 2 -> 1.
+    # Every halving rounds up: 224 -> 112 -> .. -> 7, 32 -> 16 -> 8 -> 4 -> 2 -> 1.
     assert {name: tensor.shape.as_list() for name, tensor in end_points.items()} == {
         name: [5, -(-size * full // 224), -(-size * full // 224), depth]
         for name, (full, depth) in SHAPES_224.items()
@@ -49,12 +49,12 @@ def test_every_final_endpoint():
     names = list(SHAPES_224)
     with tf.Graph().as_default():
         for i, name in enumerate(names):
-            scope = f"net_{i}"
-            net, end_points = inception.inception_v1_base(
-                images(1, 32, 32, 3), final_endpoint=name, scope=scope
-            )
+            with tf.variable_scope("net", reuse=tf.AUTO_REUSE) as scope:
+                net, end_points = inception.inception_v1_base(
+                    images(1, 32, 32, 3), final_endpoint=name, scope=scope
+                )
             assert list(end_points) == names[: i + 1]
-            assert net.op.name.startswith(f"{scope}/{name}")
+            assert f"/net/{name}/" in f"{net.op.name}/"
 
 
 def test_unknown_final_endpoint():
@@ -70,21 +70,26 @@ def test_unknown_final_endpoint():
 def test_without_the_root_block():
     with tf.Graph().as_default():
         _, end_points = inception.inception_v1_base(
-            images(5, 28, 28, 192), include_root_block=False
+            images(5, 28, 28, 192), final_endpoint="MaxPool_4a_3x3", include_root_block=False
         )
-    assert list(end_points) == list(SHAPES_224)[5:]
-    assert end_points["Mixed_3b"].shape.as_list() == [5, 28, 28, 256]
+    assert {name: tensor.shape.as_list() for name, tensor in end_points.items()} == {
+        "Mixed_3b": [5, 28, 28, 256],
+        "Mixed_3c": [5, 28, 28, 480],
+        "MaxPool_4a_3x3": [5, 14, 14, 480],
+    }
 
 
-def test_variables():
+def test_published_names_and_numbers():
     with tf.Graph().as_default():
         with slim.arg_scope(inception.inception_v1_arg_scope()):
-            inception.inception_v1(images(5, 224, 224, 3), 1001)
+            logits, end_points = inception.inception_v1(images(5, 224, 224, 3), 1001)
         shapes = {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
         trainable = sum(int(np.prod(v.shape.as_list())) for v in tf.trainable_variables())
     assert len(shapes) == 230
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == 6_633_209
     assert trainable == 6_618_649
+    base = {name: shape for name, shape in shapes.items() if "/Logits/" not in name}
+    assert sum(int(np.prod(shape)) for shape in base.values()) == 5_607_184
     # The published checkpoint has one misnamed layer.
     assert "InceptionV1/Mixed_5b/Branch_2/Conv2d_0b_3x3/weights" not in shapes
     assert not any("gamma" in name for name in shapes)
@@ -102,13 +107,12 @@ def test_variables():
     for name, shape in weights.items():
         assert shapes[f"InceptionV1/{name}"] == shape
 
-
-def test_base_has_the_published_number_of_parameters():
-    with tf.Graph().as_default():
-        with slim.arg_scope(inception.inception_v1_arg_scope()):
-            inception.inception_v1_base(images(5, 224, 224, 3))
-        values = sum(int(np.prod(v.shape.as_list())) for v in slim.get_model_variables())
-    assert values == 5_607_184
+    assert logits.op.name == "InceptionV1/Logits/SpatialSqueeze"
+    assert end_points["Predictions"].op.name == "InceptionV1/Logits/Predictions/Reshape_1"
+    assert end_points["AvgPool_0a_7x7"].shape.as_list() == [5, 1, 1, 1024]
+    assert end_points["AvgPool_0a_7x7"].op.name.startswith("InceptionV1/Logits/AvgPool_0a_7x7")
+    assert end_points["Mixed_5c"].op.name == "InceptionV1/InceptionV1/Mixed_5c/concat"
+    assert list(end_points)[-3:] == ["AvgPool_0a_7x7", "Logits", "Predictions"]
 
 
 def test_arg_scope_options():
@@ -138,21 +142,10 @@ def test_arg_scope_options():
         assert net.op.type == "Tanh"
 
 
-def test_names_of_the_head():
-    with tf.Graph().as_default():
-        logits, end_points = inception.inception_v1(images(5, 224, 224, 3), 1000)
-    assert logits.op.name == "InceptionV1/Logits/SpatialSqueeze"
-    assert end_points["Predictions"].op.name == "InceptionV1/Logits/Predictions/Reshape_1"
-    assert end_points["AvgPool_0a_7x7"].shape.as_list() == [5, 1, 1, 1024]
-    assert end_points["AvgPool_0a_7x7"].op.name.startswith("InceptionV1/Logits/AvgPool_0a_7x7")
-    assert end_points["Mixed_5c"].op.name == "InceptionV1/InceptionV1/Mixed_5c/concat"
-    assert list(end_points)[-3:] == ["AvgPool_0a_7x7", "Logits", "Predictions"]
-
-
 def test_initial_weights():
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(1)
-        with slim.arg_scope(inception.inception_v1_arg_scope()):
+        with slim.arg_scope(inception.inception_v1_arg_scope(use_batch_norm=False)):
             inception.inception_v1(images(1, 32, 32, 3), 100)
         variables = {v.op.name: v for v in tf.global_variables()}
         body = variables["InceptionV1/Mixed_5c/Branch_0/Conv2d_0a_1x1/weights"]

@@ -50,16 +50,15 @@ def shapes_of(end_points):
     return {name: tensor.shape.as_list() for name, tensor in end_points.items()}
 
 
-@pytest.mark.parametrize("explicit", [False, True])
 @pytest.mark.parametrize(
-    ("image_size", "output_stride", "factor", "min_size"),
+    ("image_size", "output_stride", "factor", "min_size", "explicit"),
     [
-        (224, None, 1.0, 0),
-        (224, 32, 1.0, 0),
-        (224, 16, 1.0, 14),
-        (224, 8, 1.0, 28),
-        (128, None, 0.75, 0),
-        (32, None, 0.5, 0),
+        (224, None, 1.0, 0, False),
+        (224, 32, 1.0, 0, True),
+        (224, 16, 1.0, 14, False),
+        (224, 8, 1.0, 28, True),
+        (128, None, 0.75, 0, True),
+        (32, None, 0.5, 0, False),
     ],
 )
 def test_end_points_of_the_base(image_size, output_stride, factor, min_size, explicit):
@@ -75,8 +74,10 @@ def test_end_points_of_the_base(image_size, output_stride, factor, min_size, exp
     assert net is end_points["Conv2d_13_pointwise"]
 
 
-@pytest.mark.parametrize("output_stride", [8, 16])
-def test_atrous_output_holds_the_strided_one(output_stride):
+@pytest.mark.parametrize(("output_stride", "explicit"), [(8, False), (8, True)])
+def test_atrous_output_holds_the_strided_one(output_stride, explicit):
+    layers = [mobilenet_v1.Conv([3, 3], 2, 8)]
+    layers += [mobilenet_v1.DepthSepConv([3, 3], stride, 8) for stride in (2, 2, 2, 1, 2, 1)]
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(1)
         inputs = tf.constant(np.random.RandomState(1).uniform(-1, 1, [1, 65, 65, 3]), tf.float32)
@@ -86,14 +87,19 @@ def test_atrous_output_holds_the_strided_one(output_stride):
                 with tf.variable_scope("net", reuse=tf.AUTO_REUSE) as scope:
                     outputs.append(
                         mobilenet_v1.mobilenet_v1_base(
-                            inputs, depth_multiplier=0.1, output_stride=stride, scope=scope
+                            inputs,
+                            final_endpoint="Conv2d_6_pointwise",
+                            conv_defs=layers,
+                            output_stride=stride,
+                            use_explicit_padding=explicit,
+                            scope=scope,
                         )[0]
                     )
         session.run(tf.global_variables_initializer())
         strided, dense = session.run(outputs)
     # 65 = 2 x 32 + 1, so the samples of all strides fall on the same pixels.
     step = 32 // output_stride
-    assert strided.shape == (1, 3, 3, 102)
+    assert strided.shape == (1, 3, 3, 8)
     assert np.abs(strided).max() > 0
     np.testing.assert_allclose(dense[:, ::step, ::step], strided, rtol=1e-3, atol=1e-4)
 
@@ -101,11 +107,12 @@ def test_atrous_output_holds_the_strided_one(output_stride):
 def test_every_final_endpoint():
     with tf.Graph().as_default():
         for i, name in enumerate(NAMES):
-            net, end_points = mobilenet_v1.mobilenet_v1_base(
-                images(1, 32, 32, 3), final_endpoint=name, scope=f"net_{i}"
-            )
+            with tf.variable_scope("net", reuse=tf.AUTO_REUSE) as scope:
+                net, end_points = mobilenet_v1.mobilenet_v1_base(
+                    images(1, 32, 32, 3), final_endpoint=name, scope=scope
+                )
             assert list(end_points) == NAMES[: i + 1]
-            assert net.op.name.startswith(f"net_{i}/{name}")
+            assert f"/net/{name}/" in f"{net.op.name}/"
 
 
 def test_own_conv_defs():
@@ -152,16 +159,18 @@ def test_too_large_images_are_an_error_with_a_remedy():
         mobilenet_v1.mobilenet_v1(images(1, 416, 416, 3), 10)
 
 
-def test_variables():
+def test_published_names_and_numbers():
     with tf.Graph().as_default():
         with slim.arg_scope(mobilenet_v1.mobilenet_v1_arg_scope()):
-            mobilenet_v1.mobilenet_v1(images(5, 224, 224, 3), 1001)
+            logits, end_points = mobilenet_v1.mobilenet_v1(images(5, 224, 224, 3), 1001)
         shapes = {v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()}
         trainable = sum(int(np.prod(v.shape.as_list())) for v in tf.trainable_variables())
         regularized = [t.op.name for t in tf.get_collection("regularization_losses")]
     assert len(shapes) == 137
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == 4_254_889
     assert trainable == 4_233_001
+    base = {name: shape for name, shape in shapes.items() if "/Logits/" not in name}
+    assert sum(int(np.prod(shape)) for shape in base.values()) == 3_228_864
     assert len(regularized) == 15  # Conv2d_0, 13 pointwise, the logits
     assert not any("depthwise" in name for name in regularized)
     spots = {
@@ -177,29 +186,21 @@ def test_variables():
     for name, shape in spots.items():
         assert shapes[f"MobilenetV1/{name}"] == shape
 
-
-@pytest.mark.parametrize(("scale", "expected"), [(False, 3_217_920), (True, 3_228_864)])
-def test_base_has_the_published_number_of_parameters(scale, expected):
-    with tf.Graph().as_default():
-        with (
-            slim.arg_scope([slim.conv2d, slim.separable_conv2d], normalizer_fn=slim.batch_norm),
-            slim.arg_scope([slim.batch_norm], scale=scale),
-        ):
-            mobilenet_v1.mobilenet_v1_base(images(5, 224, 224, 3))
-        values = sum(int(np.prod(v.shape.as_list())) for v in slim.get_model_variables())
-    assert values == expected
-
-
-def test_names_of_the_head():
-    with tf.Graph().as_default():
-        logits, end_points = mobilenet_v1.mobilenet_v1(images(5, 224, 224, 3), 1000)
     assert logits.op.name == "MobilenetV1/Logits/SpatialSqueeze"
     assert end_points["Predictions"].op.name == "MobilenetV1/Predictions/Reshape_1"
     assert end_points["AvgPool_1a"].shape.as_list() == [5, 1, 1, 1024]
     assert end_points["Conv2d_5_depthwise"].op.name.startswith(
-        "MobilenetV1/MobilenetV1/Conv2d_5_depthwise"
+        "MobilenetV1/MobilenetV1/Conv2d_5_depthwise/"
     )
     assert list(end_points) == [*NAMES, "AvgPool_1a", "Logits", "Predictions"]
+
+
+def test_base_without_gamma_has_the_published_number_of_parameters():
+    with tf.Graph().as_default():
+        with slim.arg_scope([slim.conv2d, slim.separable_conv2d], normalizer_fn=slim.batch_norm):
+            mobilenet_v1.mobilenet_v1_base(images(5, 224, 224, 3))
+        values = sum(int(np.prod(v.shape.as_list())) for v in slim.get_model_variables())
+    assert values == 3_217_920
 
 
 def test_prediction_fn():
@@ -216,17 +217,13 @@ def test_prediction_fn():
     assert own["Predictions"].op.type == "Sigmoid"
 
 
-@pytest.mark.parametrize("regularize_depthwise", [False, True])
-def test_regularize_depthwise(regularize_depthwise):
+def test_regularize_depthwise():
     with (
         tf.Graph().as_default(),
-        slim.arg_scope(
-            mobilenet_v1.mobilenet_v1_arg_scope(regularize_depthwise=regularize_depthwise)
-        ),
+        slim.arg_scope(mobilenet_v1.mobilenet_v1_arg_scope(regularize_depthwise=True)),
     ):
-        mobilenet_v1.mobilenet_v1_base(images(1, 32, 32, 3))
-        losses = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
-    assert len(losses) == (27 if regularize_depthwise else 14)
+        mobilenet_v1.mobilenet_v1_base(images(1, 32, 32, 3), final_endpoint="Conv2d_3_pointwise")
+        assert len(tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)) == 1 + 3 + 3
 
 
 def test_arg_scope_without_normalizer():

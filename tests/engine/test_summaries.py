@@ -1,0 +1,141 @@
+"""What a run writes for TensorBoard, read back from its event files."""
+
+import collections
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from core.compat import tf
+from engine import checkpoints, summaries
+
+NET = "mobilenet_v1_025"
+
+
+@pytest.fixture(scope="module")
+def events(finished_run, events_of):
+    return events_of(finished_run(NET))
+
+
+@pytest.fixture(scope="module")
+def values(events):
+    """Tag -> step -> value."""
+    found = collections.defaultdict(dict)
+    for event in events:
+        for value in event.summary.value:
+            found[value.tag][event.step] = value
+    return found
+
+
+def test_summaries_by_steps(values):
+    # Of 7 steps every third, and the first and the last.
+    assert list(values["loss"]) == [1, 3, 6, 7]
+
+
+def test_scalars(values):
+    expected = {
+        *("learning_rate", "total_loss_1", "losses/softmax_cross_entropy_loss/value"),
+        *("Losses/clone_loss", "Losses/regularization_loss", "global_step/sec"),
+        *("accuracy", "loss", "images/sec"),
+    }
+    found = {tag for tag, of_step in values.items() if of_step[1].HasField("simple_value")}
+    sparsity = {tag for tag in found if tag.startswith("sparsity/")}
+    assert found - sparsity == expected
+    # The 27 layers (1 + 13 * 2), the pool, Logits and Predictions.
+    assert {"sparsity/Conv2d_0", "sparsity/Conv2d_13_pointwise", "sparsity/Predictions"} < sparsity
+    assert len(sparsity) >= 30
+
+    def at(tag, step):
+        return values[tag][step].simple_value
+
+    for step in (1, 3, 6, 7):
+        assert at("learning_rate", step) == pytest.approx(0.01)
+        loss = at("loss", step)
+        assert at("losses/softmax_cross_entropy_loss/value", step) == loss
+        assert at("Losses/clone_loss", step) == loss
+        total = loss + at("Losses/regularization_loss", step)
+        assert at("total_loss_1", step) == pytest.approx(total, rel=1e-6)
+        assert at("accuracy", step) in (0.0, 0.25, 0.5, 0.75, 1.0)  # batches of 4
+        assert 0 <= at("sparsity/Conv2d_0", step) <= 1
+        assert at("images/sec", step) == pytest.approx(4 * at("global_step/sec", step), rel=1e-6)
+
+
+def test_histograms(values, finished_run, variables_of):
+    found = {tag for tag, of_step in values.items() if of_step[1].HasField("histo")}
+    activations = {tag for tag in found if tag.startswith("activations/")}
+    assert {tag.replace("activations/", "sparsity/") for tag in activations} == {
+        tag for tag in values if tag.startswith("sparsity/")
+    }
+    model = {
+        name: value
+        for name, value in variables_of(checkpoints.prefix(finished_run(NET), 7)).items()
+        if name.startswith("MobilenetV1/")
+        and not name.endswith(("RMSProp", "RMSProp_1", "ExponentialMovingAverage"))
+    }
+    assert found - activations == {f"{name}_1" for name in model}
+    assert "MobilenetV1/Conv2d_0/weights_1" in found
+    for name, value in model.items():
+        assert values[f"{name}_1"][7].histo.num == value.size
+
+
+def test_input_images(values):
+    tags = sorted(tag for tag, of_step in values.items() if of_step[1].HasField("image"))
+    assert tags == [f"input/image/{i}" for i in range(4)]
+    for tag in tags:
+        image = values[tag][7].image
+        assert (image.height, image.width, image.colorspace) == (16, 16, 3)
+        decoded = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
+        assert decoded.shape == (16, 16, 3)
+        assert decoded.std() > 0
+
+
+def test_graph_and_session_log(events):
+    graph = next(event.graph_def for event in events if event.HasField("graph_def"))
+    nodes = {node.name for node in tf.GraphDef.FromString(graph).node}
+    assert {"MobilenetV1/Conv2d_0/weights", "global_step", "train_op"} <= nodes
+    logs = [event for event in events if event.HasField("session_log")]
+    assert [(event.step, event.session_log.status) for event in logs] == [(0, tf.SessionLog.START)]
+
+
+def test_a_resume_starts_a_log_at_its_step(make_dataset, copied_run, train, events_of):
+    directory = copied_run("lenet")
+    for name in ("index", "meta", "data-00000-of-00001"):
+        (directory / f"model.ckpt-7.{name}").unlink()  # as if killed after step 4
+    train(make_dataset(), directory, "--max_number_of_steps=5", "--optimizer=sgd")
+    events = events_of(directory)
+    logs = [event for event in events if event.HasField("session_log")]
+    assert [(event.step, event.session_log.status) for event in logs] == [
+        (0, tf.SessionLog.START),
+        (4, tf.SessionLog.START),
+    ]
+    # TensorBoard drops what the first process wrote beyond step 4.
+    accumulator = EventAccumulator(str(directory))
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("loss")] == [1, 3, 5]
+
+
+def test_tensorboard_loads_the_run(finished_run):
+    accumulator = EventAccumulator(
+        str(finished_run(NET)), size_guidance={"images": 0, "histograms": 0}
+    )
+    accumulator.Reload()
+    tags = accumulator.Tags()
+    assert tags["graph"]
+    assert {"loss", "accuracy", "learning_rate", "images/sec"} <= set(tags["scalars"])
+    assert "MobilenetV1/Conv2d_0/weights_1" in tags["histograms"]
+    assert "input/image/0" in tags["images"]
+    assert [event.step for event in accumulator.Images("input/image/0")] == [1, 3, 6, 7]
+
+
+def test_writers_of_one_second_write_two_files(tmp_path):
+    with tf.Graph().as_default():
+        for step in range(3):
+            writer = summaries.event_writer(tmp_path)
+            writer.add_summary(summaries.scalar("tag", 0.5), step)
+            writer.close()
+    files = list(tmp_path.glob("events.out.tfevents.*"))
+    assert len(files) == 3
+    steps = [e.step for f in files for e in tf.train.summary_iterator(str(f)) if e.summary.value]
+    assert sorted(steps) == [0, 1, 2]

@@ -1,0 +1,103 @@
+"""The training script as a process: help, one-line errors, signals, exit codes."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import checkpoints
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = "train_image_classifier.py"
+# Whether a script that ended has imported TensorFlow.
+WATCHED = """
+import runpy, sys
+script, *sys.argv[1:] = sys.argv[1:]
+sys.argv[0] = script
+try:
+    runpy.run_path(script, run_name="__main__")
+finally:
+    print("tensorflow imported:", "tensorflow" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def flags(tiny_dataset):
+    """flags(train_dir, "--flag=value", ...): those of a short run of LeNet on 8x8 pixels."""
+
+    def flags(train_dir, *arguments):
+        return [
+            *(f"--train_dir={train_dir}", f"--dataset_dir={tiny_dataset}", "--dataset_name=tiny"),
+            *("--model_name=lenet", "--train_image_size=8", "--batch_size=4"),
+            *("--optimizer=sgd", "--learning_rate_decay_type=fixed", *arguments),
+        ]
+
+    return flags
+
+
+@pytest.mark.parametrize("script", [SCRIPT, "eval_image_classifier.py"])
+def test_help_needs_no_tensorflow(script):
+    result = subprocess.run(
+        [sys.executable, "-c", WATCHED, ROOT / script, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"python {script}" in result.stdout
+    for flag in ("--dataset_dir", "--model_name", "--checkpoint_path", "--[no]use_grayscale"):
+        assert flag in result.stdout
+    assert "tensorflow imported: False" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "You must supply the dataset directory with --dataset_dir"),
+        (["--dataset_dir=/nowhere", "--model_name=lenet"], "no such directory (/nowhere) - "),
+        (["--batch_size=0"], "flag --batch_size=0: "),
+        (["--model_nam=lenet"], "Unknown command line flag 'model_nam'"),
+    ],
+)
+def test_bad_flags_are_told_in_one_line(run_script, arguments, message):
+    result = run_script(SCRIPT, *arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_stops_after_saving(flags, tmp_path, number, code):
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *flags(tmp_path, "--log_every_n_steps=1")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line.strip())
+        if line.startswith("global step 3:"):
+            process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    steps = [int(match[1]) for line in lines if (match := re.match(r"global step (\d+): ", line))]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert lines[-1] == f"stopped at step {steps[-1]}, which is saved"
+    assert checkpoints.steps(tmp_path) == [0, steps[-1]]
+    assert "Traceback" not in "".join(lines)
+
+
+def test_divergence(run_script, flags, tmp_path):
+    arguments = ["--learning_rate=1e30", "--max_number_of_steps=20"]
+    result = run_script(SCRIPT, *flags(tmp_path, *arguments))
+    assert result.returncode == 7
+    last = result.stderr.splitlines()[-1]
+    assert re.match(r"error: .+ at step \d+ \(.*model\.ckpt-0 is the last good checkpoint\)", last)
+    assert "Traceback" not in result.stderr
+    assert checkpoints.steps(tmp_path) == [0]
