@@ -247,6 +247,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(archive, monkeypatch, ki
         gzip.compress(bytes(10_240)),
         member(*OFFICIAL[0]),
     ],
+    ids=["empty", "page", "two bytes", "no tar", "zeros", "not gzipped"],
 )
 def test_what_is_no_gzipped_tar_is_told(tmp_path, content):
     (tmp_path / "a.tar.gz").write_bytes(content)

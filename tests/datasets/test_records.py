@@ -54,6 +54,7 @@ def test_a_file_cut_inside_a_record_is_told_with_record_and_position(tmp_path, c
         gzip.compress(bytes(1000)),
         b"\x89PNG\r\n\x1a\n" + bytes(100),
     ],
+    ids=["page", "one byte", "ones", "gzip", "picture"],
 )
 def test_what_is_no_record_file_is_told(tmp_path, text):
     (tmp_path / "a.tfrecord").write_bytes(text)
