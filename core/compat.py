@@ -83,10 +83,13 @@ NATIVE_NOTICES = "|".join(
     )
 )
 
-# What TensorFlow logs about how tf-slim and tf-keras call it, which no user can act on: batch_norm
-# colocates its moving averages, and evaluate_once asks a module that has moved for the checkpoint.
+# What TensorFlow and tf-slim log about how they call each other, which no user can act on: batch_norm
+# colocates its moving averages, evaluate_once asks a module that has moved for the checkpoint,
+# optimizers pass a dtype to their initializers, and a weight decay of 0 makes no regularizer.
 PYTHON_NOTICES = re.compile(
     r"tf_keras.*_colocate_with"
+    r"|calling %s .*is deprecated.*tensorflow/python/training/"
+    r"|Scale of 0 disables regularizer"
     r"|Please fix your imports.*tensorflow\.python\.training\.checkpoint_management",
     re.DOTALL,
 )

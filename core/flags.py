@@ -108,8 +108,9 @@ def read_command_line(flag_values: flags.FlagValues, argv: Sequence[str]) -> Non
         rest = flag_values(list(argv))[1:]
     except (flags.Error, UnicodeDecodeError) as error:  # the latter by a --flagfile
         what, _, suggestion = str(error).partition(" Did you mean:")
-        remedy = f"did you mean{suggestion}" if suggestion else "see --help"
-        raise FlagError(" ".join(what.split()), remedy=remedy) from None
+        suggestion = suggestion.strip(" ?")
+        remedy = f"did you mean --{suggestion}?" if suggestion else "see --help"
+        raise FlagError(" ".join(what.split()).rstrip("."), remedy=remedy) from None
     if rest:
         raise FlagError(f"unexpected argument {rest[0]!r}", remedy="flags start with --")
 

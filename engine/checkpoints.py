@@ -120,8 +120,16 @@ def restorer(variables: dict[str, tf.Variable]) -> Callable[[tf.Session, str], N
     return restore
 
 
-def check_fits(path: str, variables: dict[str, tf.Variable], model_name: str) -> list[str]:
+def check_fits(
+    path: str, variables: dict[str, tf.Variable], model_name: str, remedy: str
+) -> list[str]:
     """Compares a checkpoint with variables by name and shape.
+
+    Args:
+        path: the checkpoint.
+        variables: by their names in the checkpoint.
+        model_name: the net they belong to.
+        remedy: what to do if the number of classes differs, with {head} for the head's scope.
 
     Returns:
         The names that the checkpoint lacks.
@@ -142,14 +150,14 @@ def check_fits(path: str, variables: dict[str, tf.Variable], model_name: str) ->
     for name, variable in variables.items():
         if name in shapes and variable.shape.as_list() != shapes[name]:
             heads = [head for head in NETS[model_name].head_scopes if f"{name}/".startswith(head)]
-            what = f"{name} is {shapes[name]} in the checkpoint, {variable.shape.as_list()} here"
+            there, here = shapes[name], variable.shape.as_list()
             if heads:
-                what = (
-                    f"the checkpoint has {shapes[name][-1]} classes, the dataset "
-                    f"{variable.shape.as_list()[-1]}"
+                raise FlagError(
+                    f"the checkpoint has {there[-1]} classes, the dataset {here[-1]}",
+                    where=path,
+                    remedy=remedy.format(head=heads[0]),
                 )
-            remedy = f"to fine-tune pass --checkpoint_exclude_scopes={heads[0]}" if heads else ""
-            raise FlagError(what, where=path, remedy=remedy)
+            raise FlagError(f"{name} is {there} in the checkpoint, {here} here", where=path)
     return missing
 
 
@@ -182,7 +190,8 @@ def _warm_start(path: str, config: Any) -> Restore:
         "--checkpoint_exclude_scopes",
     )
     wanted = {name: variable for name, variable in variables.items() if name not in excluded}
-    missing = check_fits(path, wanted, config.model_name) if wanted else []
+    remedy = "to fine-tune pass --checkpoint_exclude_scopes={head}"
+    missing = check_fits(path, wanted, config.model_name, remedy) if wanted else []
     if missing and not config.ignore_missing_vars:
         raise FlagError(
             f"the checkpoint lacks {len(missing)} variables, such as {missing[0]}",

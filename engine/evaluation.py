@@ -163,7 +163,12 @@ class Evaluator:
             DivergedError: the model's outputs are not finite.
         """
         logging.info("Evaluating %s", checkpoint)
-        missing = checkpoints.check_fits(checkpoint, self._variables, self._config.model_name)
+        missing = checkpoints.check_fits(
+            checkpoint,
+            self._variables,
+            self._config.model_name,
+            remedy="check --dataset_name and --labels_offset",
+        )
         if missing:
             raise FlagError(
                 f"the checkpoint lacks {len(missing)} variables, such as {missing[0]}",
