@@ -83,9 +83,10 @@ NATIVE_NOTICES = "|".join(
     )
 )
 
-# What TensorFlow and tf-slim log about how they call each other, which no user can act on: batch_norm
-# colocates its moving averages, evaluate_once asks a module that has moved for the checkpoint,
-# optimizers pass a dtype to their initializers, and a weight decay of 0 makes no regularizer.
+# What TensorFlow and tf-slim log about how they call each other, which no user can act on:
+# batch_norm colocates its moving averages, evaluate_once asks a module that has moved for the
+# checkpoint, optimizers pass a dtype to their initializers, and a weight decay of 0 makes no
+# regularizer.
 PYTHON_NOTICES = re.compile(
     r"tf_keras.*_colocate_with"
     r"|calling %s .*is deprecated.*tensorflow/python/training/"
