@@ -45,8 +45,9 @@ def settings(config: Any) -> Any:
         FlagError: a flag given by hand contradicts run.json, or a flag is missing without it.
         CheckpointError: run.json is damaged, or there is no checkpoint to evaluate now.
     """
-    if not config.eval_interval_secs:
-        checkpoints.resolve(config.checkpoint_path)  # a mistyped path is to be told first
+    if config.eval_interval_secs:
+        _wait_for_first(config)  # run.json may not be there before
+    checkpoints.resolve(config.checkpoint_path)  # a mistyped path is to be told first
     directory = _run_directory(config)
     config = dataclasses.replace(config, eval_dir=config.eval_dir or str(directory / "eval"))
     run = run_dir.read(directory)
@@ -102,6 +103,24 @@ def check_classes(dataset: LoadedSplit, config: Any) -> None:
         )
 
 
+def _wait_for_first(config: Any) -> None:
+    """Waits until the run directory holds a checkpoint.
+
+    Raises:
+        FlagError: there is no such directory.
+    """
+    directory = Path(config.checkpoint_path)
+    if not directory.is_dir():
+        raise FlagError(
+            "--eval_interval_secs needs a run directory",
+            where=config.checkpoint_path,
+            remedy="pass the directory of the checkpoint",
+        )
+    while not checkpoints.steps(directory):
+        logging.info("Waiting for a checkpoint in %s", directory)
+        time.sleep(config.eval_interval_secs)
+
+
 def checkpoints_to_evaluate(config: Any) -> Iterator[str]:
     """The checkpoint that --checkpoint_path means; with --eval_interval_secs, each newer one too.
 
@@ -111,12 +130,6 @@ def checkpoints_to_evaluate(config: Any) -> Iterator[str]:
         yield checkpoints.resolve(config.checkpoint_path)
         return
     directory = Path(config.checkpoint_path)
-    if not directory.is_dir():
-        raise FlagError(
-            "--eval_interval_secs needs a run directory",
-            where=config.checkpoint_path,
-            remedy="pass the directory of the checkpoint",
-        )
     done = None
     while True:
         # Asked before looking: what a training that just ended has written is then seen.
@@ -125,7 +138,7 @@ def checkpoints_to_evaluate(config: Any) -> Iterator[str]:
         if steps and steps[-1] != done:
             done = steps[-1]
             yield checkpoints.prefix(directory, done)
-        elif not training_goes_on and done is not None:
+        elif not training_goes_on:
             return
         else:
             logging.info("Waiting for a new checkpoint in %s", directory)

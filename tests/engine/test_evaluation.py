@@ -312,13 +312,18 @@ def copy_checkpoint(source, step, directory):
 
 def test_following_a_training_to_its_end(finished_run, settings, tmp_path):
     run = finished_run("lenet")
-    shutil.copy(run / "run.json", tmp_path)
-    follow = evaluation.checkpoints_to_evaluate(
-        settings(f"--checkpoint_path={tmp_path}", "--eval_interval_secs=0.01")
-    )
+
+    def begin():
+        shutil.copy(run / "run.json", tmp_path)
+        copy_checkpoint(run, 0, tmp_path)
+
     with files.locked(tmp_path):
-        later = threading.Timer(0.2, copy_checkpoint, (run, 0, tmp_path))
+        later = threading.Timer(0.2, begin)
         later.start()
+        # Started before training has written anything.
+        follow = evaluation.checkpoints_to_evaluate(
+            settings(f"--checkpoint_path={tmp_path}", "--eval_interval_secs=0.01")
+        )
         assert next(follow) == str(tmp_path / "model.ckpt-0")
         later.join()
         copy_checkpoint(run, 4, tmp_path)
