@@ -11,7 +11,9 @@ from pathlib import Path
 from core.compat import slim, tf
 from engine.model import Classifier
 
-IMAGES = 4  # input pictures shown
+# Pictures of a batch that are shown, and whose activations are counted: those of a whole batch of
+# 50 at 224x224 are hundreds of millions of numbers, which take longer than several steps.
+IMAGES = 4
 
 
 def training_summaries(classifier: Classifier, learning_rate: tf.Tensor) -> tf.Tensor:
@@ -35,13 +37,17 @@ def _scalars(classifier: Classifier, learning_rate: tf.Tensor) -> list[tf.Tensor
     }
     if tf.losses.get_regularization_losses():
         values["Losses/regularization_loss"] = tf.losses.get_regularization_loss()
-    for name, activation in classifier.end_points.items():
-        values[f"sparsity/{name}"] = tf.nn.zero_fraction(activation)
+    for name, layer in _activations(classifier).items():
+        values[f"sparsity/{name}"] = tf.nn.zero_fraction(layer)
     return [tf.raw_ops.ScalarSummary(tags=tag, values=value) for tag, value in values.items()]
 
 
+def _activations(classifier: Classifier) -> dict[str, tf.Tensor]:
+    return {name: layer[:IMAGES] for name, layer in classifier.end_points.items()}
+
+
 def _histograms(classifier: Classifier) -> list[tf.Tensor]:
-    values = {f"activations/{name}": layer for name, layer in classifier.end_points.items()}
+    values = {f"activations/{name}": layer for name, layer in _activations(classifier).items()}
     for variable in slim.get_model_variables():
         values[f"{variable.op.name}_1"] = variable.read_value()
     return [tf.raw_ops.HistogramSummary(tag=tag, values=value) for tag, value in values.items()]

@@ -1,5 +1,7 @@
 """The command lines: research/slim's flags with their defaults, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 from absl import flags as absl_flags
 
@@ -184,3 +186,15 @@ def test_values_out_of_range(argument):
 )
 def test_scopes(text, expected):
     assert flags.scopes(text) == expected
+
+
+RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.flags"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_flagfiles_of_the_training(recipe, monkeypatch):
+    monkeypatch.chdir(recipe.parents[1])  # one recipe names another from there
+    config = core_flags.parse(flags.define_training, [f"--flagfile={recipe}", "--dataset_dir=D"])
+    if "model_name" in config.given:
+        flags.check_training(config)
+        assert config.max_number_of_steps
