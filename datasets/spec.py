@@ -138,13 +138,17 @@ class LoadedSplit:
         return [str(self.directory / shard.file) for shard in self.shards]
 
 
-def load(directory: str | os.PathLike, name: str, split: str) -> LoadedSplit:
+def load(
+    directory: str | os.PathLike, name: str, split: str, file_pattern: str | None = None
+) -> LoadedSplit:
     """Finds a split and checks that its record files are there, whole in size.
 
     Args:
         directory: where the dataset was written.
         name: of the dataset, as it was given to the converter.
         split: for example "train", "validation" or "test".
+        file_pattern: names of the record files, with %s for the split; by default dataset.json, or
+            else the names that research/slim gives them, tell which they are.
 
     Raises:
         FlagError: no such directory, another dataset's directory, or no such split.
@@ -156,7 +160,10 @@ def load(directory: str | os.PathLike, name: str, split: str) -> LoadedSplit:
             "no such directory", where=str(directory), remedy="check --dataset_dir, or convert it"
         )
     manifest = directory / MANIFEST
-    dataset = Dataset.read(manifest) if manifest.exists() else _from_files(directory, name, split)
+    if manifest.exists() and file_pattern is None:
+        dataset = Dataset.read(manifest)
+    else:
+        dataset = _from_files(directory, name, split, file_pattern)
     if dataset.name != name:
         raise FlagError(
             f"--dataset_name is {name}, but the directory holds {dataset.name}",
@@ -191,7 +198,7 @@ def _check_shard(path: Path, shard: Shard, which: str) -> None:
         )
 
 
-def _from_files(directory: Path, name: str, split: str) -> Dataset:
+def _from_files(directory: Path, name: str, split: str, file_pattern: str | None) -> Dataset:
     """The same facts for data without dataset.json, as research/slim writes it."""
     if files.unfinished(directory):
         raise DataError(
@@ -200,6 +207,8 @@ def _from_files(directory: Path, name: str, split: str) -> Dataset:
             remedy="run download_and_convert_data.py again",
         )
     known = dataset_factory.DATASETS.get(name, dataset_factory.Known())
+    if file_pattern is not None:
+        known = dataclasses.replace(known, file_patterns=(file_pattern,))
     found = sorted(path for path in directory.iterdir() if known.matches(path.name, name, split))
     if not found:
         raise DataError(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.compat import tf
+from core.compat import slim, tf
 from core.errors import MachineError
 from datasets.records import FRAME_BYTES
 from datasets.spec import Example, Shard
@@ -67,6 +67,21 @@ def parse(serialized: tf.Tensor) -> Record:
         },
     )
     return Record(features[_ENCODED], features[_LABEL], features[_FILENAME])
+
+
+def slim_decoder(channels: int) -> slim.tfexample_decoder.TFExampleDecoder:
+    """What tf-slim's data providers read records with; its items are `image` and `label`."""
+    return slim.tfexample_decoder.TFExampleDecoder(
+        {
+            _ENCODED: tf.io.FixedLenFeature([], tf.string),
+            _FORMAT: tf.io.FixedLenFeature([], tf.string, default_value="png"),
+            _LABEL: tf.io.FixedLenFeature([], tf.int64),
+        },
+        {
+            "image": slim.tfexample_decoder.Image(_ENCODED, _FORMAT, channels=channels),
+            "label": slim.tfexample_decoder.Tensor(_LABEL),
+        },
+    )
 
 
 def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
