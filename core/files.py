@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import IO
 from core.errors import LockedError, MachineError
 
 _STAGING = ".tmp-"
+_REPLACING = ".replacing"
 _LOCK = ".lock"
+_LOCK_TRIES = 5  # within half a second; `is_locked` holds a lock for less
 
 
 @contextlib.contextmanager
@@ -70,16 +73,41 @@ def staging(directory: Path) -> Iterator[Path]:
 def commit(stage: Path, names: list[str], directory: Path) -> None:
     """Moves files out of a staging directory, in the given order, each by one rename.
 
-    The last name is the mark that the rest is complete: a file that has it already is withdrawn
-    first. All are flushed to disk before anything changes.
+    The last name is the mark that the rest is complete. If the directory has it already, the new
+    files take the place of the old ones all at once: the staging directory gets a name that
+    `committed` looks into, and from that one rename on the new files are the ones that count.
+    All are flushed to disk before anything changes.
     """
     for name in names:
         with (stage / name).open("rb") as file:
             os.fsync(file.fileno())
-    (directory / names[-1]).unlink(missing_ok=True)
+    if (directory / names[-1]).exists():
+        for path in stage.iterdir():
+            if path.name not in names:
+                path.unlink()
+        sync_directory(stage)
+        stage.rename(directory / _REPLACING)
+        sync_directory(directory)
+        _finish_replacing(directory)
+        return
     for name in names:
         (stage / name).replace(directory / name)
     sync_directory(directory)
+
+
+def committed(directory: Path, name: str) -> Path:
+    """Where a file of a directory stands, even if a crash cut its replacement short."""
+    path = directory / _REPLACING / name
+    return path if path.exists() else directory / name
+
+
+def _finish_replacing(directory: Path) -> None:
+    """Moves what `commit` has put in the place of older files to its final names."""
+    stage = directory / _REPLACING
+    for path in sorted(stage.iterdir()):
+        path.replace(directory / path.name)
+    sync_directory(directory)
+    stage.rmdir()
 
 
 def sync_directory(directory: Path) -> None:
@@ -97,12 +125,31 @@ def unfinished(directory: Path) -> list[Path]:
 
 
 def sweep(directory: Path) -> None:
-    """Removes what interrupted writers left. Call it only with the directory's lock held."""
+    """Finishes or removes what interrupted writers left. Call it only with the lock held."""
+    if (directory / _REPLACING).is_dir():
+        _finish_replacing(directory)
     for path in unfinished(directory):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def check_space(directory: Path, needed: int, what: str) -> None:
+    """MachineError if the disk of a directory has less than the needed bytes free.
+
+    Args:
+        directory: where `what` is to be written.
+        needed: bytes.
+        what: what needs them, for the message.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise MachineError(
+            f"disk full: {what} needs about {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free",
+            where=str(directory),
+            remedy="free some space, or use another disk",
+        )
 
 
 def make_directory(path: str | os.PathLike) -> Path:
@@ -132,7 +179,7 @@ def locked(directory: Path) -> Iterator[None]:
     """Holds the one writer's lock of a directory; the kernel frees it when the holder dies.
 
     Raises:
-        LockedError: another process holds it; its process id and host are named.
+        LockedError: another process holds it; its process id, host and start are named.
         MachineError: the directory cannot be written to.
     """
     path = directory / _LOCK
@@ -143,17 +190,28 @@ def locked(directory: Path) -> Iterator[None]:
             f"cannot write to the directory: {error.strerror}", where=str(directory)
         ) from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locks(file):
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise LockedError(
                 f"the directory is in use by {holder}",
                 where=str(directory),
                 remedy="wait for it to end, or use another directory",
-            ) from None
+            )
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
         file.flush()
         yield
+
+
+def _locks(file: IO) -> bool:
+    """Takes the lock; False if another process keeps it."""
+    for attempt in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1 * (attempt < _LOCK_TRIES - 1))
+        else:
+            return True
+    return False

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from core.errors import ClassifierError, DataError, ExitCode, MachineError, Stop
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN_PIPE = 128 + 13  # what a shell reports for a program that SIGPIPE ended
+_STOP = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+_stopped_by: list[int] = []  # the signals that have come
 
 
 def run(main: Callable[[Any], None], define: flags.Define, about: str) -> NoReturn:
@@ -52,8 +56,16 @@ def run(main: Callable[[Any], None], define: flags.Define, about: str) -> NoRetu
             main(flags.configuration(absl_flags.FLAGS))
             _flush()
 
+    for number in _STOP:
+        signal.signal(number, _stop)
     app.run(guarded, flags_parser=parse)
     raise AssertionError("app.run always exits")
+
+
+def _stop(number: int, _frame: Any) -> NoReturn:
+    """Unwinds, so that what was begun is cleared away."""
+    _stopped_by.append(number)
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -71,6 +83,8 @@ def _flush() -> None:
 
 
 def _exit_with(error: BaseException, *, debug: bool) -> NoReturn:
+    for number in _STOP:  # one more signal ends the process without a word
+        signal.signal(number, signal.SIG_DFL)
     try:
         _flush()
     except OSError:
@@ -81,9 +95,9 @@ def _exit_with(error: BaseException, *, debug: bool) -> NoReturn:
         sys.exit(_BROKEN_PIPE)
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        sys.exit(ExitCode.INTERRUPTED)
+    if _stopped_by:  # whatever the interrupted code made of it
+        print(_STOP[_stopped_by[0]], file=sys.stderr)
+        sys.exit(128 + _stopped_by[0])
     known = classified(error)
     if isinstance(known, Stopped):
         print(known, file=sys.stderr)

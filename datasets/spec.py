@@ -135,7 +135,7 @@ class LoadedSplit:
     @property
     def paths(self) -> list[str]:
         """The record files, in reading order."""
-        return [str(self.directory / shard.file) for shard in self.shards]
+        return [str(files.committed(self.directory, shard.file)) for shard in self.shards]
 
 
 def load(
@@ -159,7 +159,7 @@ def load(
         raise FlagError(
             "no such directory", where=str(directory), remedy="check --dataset_dir, or convert it"
         )
-    manifest = directory / MANIFEST
+    manifest = files.committed(directory, MANIFEST)
     if manifest.exists() and file_pattern is None:
         dataset = Dataset.read(manifest)
     else:
@@ -178,7 +178,9 @@ def load(
         )
     shards = dataset.splits[split].shards
     for position, shard in enumerate(shards, start=1):
-        _check_shard(directory / shard.file, shard, f"shard {position} of {len(shards)}")
+        _check_shard(
+            files.committed(directory, shard.file), shard, f"shard {position} of {len(shards)}"
+        )
     loaded = LoadedSplit(name, split, directory, dataset.class_names, dataset.channels, shards)
     if not loaded.num_samples:
         raise DataError(f"split {split} holds no records", where=str(directory))

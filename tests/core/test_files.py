@@ -1,6 +1,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -148,33 +149,61 @@ def test_a_commit_that_lacks_a_file_changes_nothing(tmp_path):
     assert (tmp_path / "mark").read_text() == "old mark"
 
 
-@pytest.mark.parametrize("renames", [0, 1, 2])
-def test_a_commit_killed_in_the_middle_never_shows_the_mark(tmp_path, renames):
-    (tmp_path / "b").write_text("old")
-    (tmp_path / "mark").write_text("old")
-    # An audit hook is told of each rename just before it happens.
-    code = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from core import files\n"
-        "directory, left = Path(sys.argv[1]), [int(sys.argv[2])]\n"
-        "def hook(event, arguments):\n"
-        "    if event == 'os.rename':\n"
-        "        left[0] -= 1\n"
-        "        if left[0] < 0:\n"
-        "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "with files.staging(directory) as stage:\n"
-        "    for name in ('a', 'b', 'mark'):\n"
-        "        (stage / name).write_text('new')\n"
-        "    sys.addaudithook(hook)\n"
-        "    files.commit(stage, ['a', 'b', 'mark'], directory)\n"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path), str(renames)]
+KILLED_COMMIT = """
+import os, signal, sys
+from pathlib import Path
+from core import files
+directory, left = Path(sys.argv[1]), [int(sys.argv[2])]
+def hook(event, arguments):  # it is told of each rename just before it happens
+    if event == "os.rename":
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+with files.staging(directory) as stage:
+    for name in ("a", "b", "mark"):
+        (stage / name).write_text("new")
+    sys.addaudithook(hook)
+    files.commit(stage, ["a", "b", "mark"], directory)
+"""
+
+
+def kill_a_commit(directory, renames):
+    """Commits a, b and mark in another process, which dies after that many renames."""
+    command = [sys.executable, "-c", KILLED_COMMIT, str(directory), str(renames)]
     assert subprocess.run(command, check=False, cwd=ROOT).returncode == -signal.SIGKILL
-    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_commit_killed_in_the_middle_does_not_show_the_mark(tmp_path, renames):
+    kill_a_commit(tmp_path, renames)
+    assert not files.committed(tmp_path, "mark").exists()
     assert (tmp_path / "a").exists() == (renames > 0)
-    assert (tmp_path / "b").read_text() == ("new" if renames > 1 else "old")
+    assert (tmp_path / "b").exists() == (renames > 1)
     assert files.unfinished(tmp_path)
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_a_replacement_killed_in_the_middle_is_all_old_or_all_new(tmp_path, renames):
+    for name in ("a", "b", "mark"):
+        (tmp_path / name).write_text("old")
+    kill_a_commit(tmp_path, renames)
+    expected = "old" if renames == 0 else "new"
+    for name in ("a", "b", "mark"):
+        assert files.committed(tmp_path, name).read_text() == expected
+    files.sweep(tmp_path)
+    assert names(tmp_path) == ["a", "b", "mark"]
+    assert {(tmp_path / name).read_text() for name in names(tmp_path)} == {expected}
+
+
+def test_too_little_space_is_told_beforehand(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    files.check_space(tmp_path, free // 2, "a checkpoint")
+    with pytest.raises(
+        MachineError, match=r"disk full: a checkpoint needs about \d+\.\d MB, "
+    ) as error:
+        files.check_space(tmp_path, 2 * free, "a checkpoint")
+    assert error.value.exit_code == 4
+    assert error.value.where == str(tmp_path)
 
 
 def test_a_failed_block_takes_its_staging_directory_away(tmp_path):
@@ -236,7 +265,7 @@ def test_a_directory_without_lock_file_is_not_locked_and_gets_none(tmp_path):
 def test_another_process_holds_the_lock_until_it_is_killed(tmp_path):
     with other_process_holding_the_lock(tmp_path) as process:
         assert files.is_locked(tmp_path)
-        holder = f"in use by process {process.pid} on {socket.gethostname()}"
+        holder = f"in use by process {process.pid} on {socket.gethostname()} since 20\\d\\d-"
         with pytest.raises(LockedError, match=holder), files.locked(tmp_path):
             pass
         process.kill()

@@ -156,15 +156,28 @@ def test_a_run_that_a_signal_ended_after_saving_is_no_error(end):
     assert done.stderr.splitlines()[-1] == "saved at step 7"
 
 
-def test_ctrl_c_is_told_in_one_word(end):
-    command = [sys.executable, end.path, "--how=print('ready', flush=True); time.sleep(100)"]
+@pytest.mark.parametrize(
+    ("number", "word", "code"),
+    [(signal.SIGINT, b"interrupted", 130), (signal.SIGTERM, b"terminated", 143)],
+    ids=["SIGINT", "SIGTERM"],
+)
+@pytest.mark.parametrize("made_of_it", ["raise", "raise ImportError"])
+def test_a_signal_unwinds_and_is_told_in_one_word(end, number, word, code, made_of_it):
+    how = (
+        "try:\n  print('ready', flush=True)\n  time.sleep(100)\n"
+        f"except KeyboardInterrupt:\n  print('cleared', flush=True); {made_of_it}"
+    )
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"PYTHONPATH": str(ROOT)}
+        [sys.executable, end.path, f"--how={how}", "--verbosity=-1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT)},
     ) as process:
         assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGINT)
-        assert process.stderr.read().splitlines()[-1] == b"interrupted"
-    assert process.returncode == 130
+        process.send_signal(number)
+        told, errors = process.communicate(timeout=60)
+        assert (told, errors.splitlines()) == (b"cleared\n", [word])
+    assert process.returncode == code
 
 
 @pytest.mark.parametrize("how", ["[print('x' * 100) for _ in range(10_000)]", "print('x')"])
