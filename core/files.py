@@ -15,7 +15,7 @@ from typing import IO
 from core.errors import LockedError, MachineError
 
 _STAGING = ".tmp-"
-_REPLACING = ".replacing"
+_COMMITTING = ".committing"
 _LOCK = ".lock"
 _LOCK_TRIES = 5  # within half a second; `is_locked` holds a lock for less
 
@@ -71,43 +71,36 @@ def staging(directory: Path) -> Iterator[Path]:
 
 
 def commit(stage: Path, names: list[str], directory: Path) -> None:
-    """Moves files out of a staging directory, in the given order, each by one rename.
+    """Moves files out of a staging directory, all at once, in the place of any with their names.
 
-    The last name is the mark that the rest is complete. If the directory has it already, the new
-    files take the place of the old ones all at once: the staging directory gets a name that
-    `committed` looks into, and from that one rename on the new files are the ones that count.
-    All are flushed to disk before anything changes.
+    The staging directory gets a name that `committed` looks into: from that one rename on the new
+    files are the ones that count. They then move to their final names in the given order, so that
+    to other tools the last one is the mark that the rest is complete. What a crash leaves of this
+    is finished by `sweep`. All are flushed to disk before anything changes.
     """
     for name in names:
         with (stage / name).open("rb") as file:
             os.fsync(file.fileno())
-    if (directory / names[-1]).exists():
-        for path in stage.iterdir():
-            if path.name not in names:
-                path.unlink()
-        sync_directory(stage)
-        stage.rename(directory / _REPLACING)
-        sync_directory(directory)
-        _finish_replacing(directory)
-        return
-    for name in names:
-        (stage / name).replace(directory / name)
+    for path in stage.iterdir():
+        if path.name not in names:
+            path.unlink()
+    sync_directory(stage)
+    pending = stage.rename(directory / _COMMITTING)
     sync_directory(directory)
+    _move(pending, names, directory)
 
 
 def committed(directory: Path, name: str) -> Path:
-    """Where a file of a directory stands, even if a crash cut its replacement short."""
-    path = directory / _REPLACING / name
+    """Where a committed file of a directory stands, even if a crash kept it from its place."""
+    path = directory / _COMMITTING / name
     return path if path.exists() else directory / name
 
 
-def _finish_replacing(directory: Path) -> None:
-    """Moves what `commit` has put in the place of older files to its final names."""
-    stage = directory / _REPLACING
-    for path in sorted(stage.iterdir()):
-        path.replace(directory / path.name)
+def _move(pending: Path, names: list[str], directory: Path) -> None:
+    for name in names:
+        (pending / name).replace(directory / name)
     sync_directory(directory)
-    stage.rmdir()
+    pending.rmdir()
 
 
 def sync_directory(directory: Path) -> None:
@@ -126,8 +119,9 @@ def unfinished(directory: Path) -> list[Path]:
 
 def sweep(directory: Path) -> None:
     """Finishes or removes what interrupted writers left. Call it only with the lock held."""
-    if (directory / _REPLACING).is_dir():
-        _finish_replacing(directory)
+    pending = directory / _COMMITTING
+    if pending.is_dir():
+        _move(pending, sorted(path.name for path in pending.iterdir()), directory)
     for path in unfinished(directory):
         if path.is_dir():
             shutil.rmtree(path)

@@ -173,26 +173,23 @@ def kill_a_commit(directory, renames):
     assert subprocess.run(command, check=False, cwd=ROOT).returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("renames", [0, 1, 2])
-def test_a_commit_killed_in_the_middle_does_not_show_the_mark(tmp_path, renames):
-    kill_a_commit(tmp_path, renames)
-    assert not files.committed(tmp_path, "mark").exists()
-    assert (tmp_path / "a").exists() == (renames > 0)
-    assert (tmp_path / "b").exists() == (renames > 1)
-    assert files.unfinished(tmp_path)
-
-
+@pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("renames", [0, 1, 2, 3])
-def test_a_replacement_killed_in_the_middle_is_all_old_or_all_new(tmp_path, renames):
-    for name in ("a", "b", "mark"):
-        (tmp_path / name).write_text("old")
+def test_a_commit_killed_in_the_middle_is_all_or_nothing(tmp_path, older, renames):
+    if older:
+        for name in ("a", "b", "mark"):
+            (tmp_path / name).write_text("old")
     kill_a_commit(tmp_path, renames)
-    expected = "old" if renames == 0 else "new"
-    for name in ("a", "b", "mark"):
-        assert files.committed(tmp_path, name).read_text() == expected
+    there = [files.committed(tmp_path, name) for name in ("a", "b", "mark")]
+    content = {path.read_text() if path.exists() else None for path in there}
+    assert content == {"new" if renames else "old" if older else None}
+    # To tools that do not know of `committed`, the mark is the last to come.
+    if not older:
+        assert not (tmp_path / "mark").exists()
+        assert (tmp_path / "b").exists() == (renames > 2)
     files.sweep(tmp_path)
-    assert names(tmp_path) == ["a", "b", "mark"]
-    assert {(tmp_path / name).read_text() for name in names(tmp_path)} == {expected}
+    assert names(tmp_path) == (["a", "b", "mark"] if renames or older else [])
+    assert {(tmp_path / name).read_text() for name in names(tmp_path)} <= content
 
 
 def test_too_little_space_is_told_beforehand(tmp_path):
