@@ -3,8 +3,10 @@
     python download_and_convert_data.py --dataset_name=cifar10 --dataset_dir=DIR
     python download_and_convert_data.py --dataset_name=phase_diagrams --dataset_dir=DIR
     python download_and_convert_data.py --dataset_name=NAME --dataset_dir=DIR --image_dir=FOLDER
+    python download_and_convert_data.py --verify --dataset_dir=DIR
 
-NAME is any name you like; FOLDER holds one sub-folder per class.
+NAME is any name you like; FOLDER holds one sub-folder per class. The last command reads a dataset
+that is there, record by record, and says all that is wrong with it.
 """
 
 from typing import Any
@@ -13,7 +15,7 @@ from absl import flags as absl_flags
 from absl import logging
 
 from core import flags, script
-from core.errors import FlagError
+from core.errors import DataError, FlagError
 from core.registry import load
 from datasets.dataset_factory import DATASETS, Known
 
@@ -26,6 +28,12 @@ def define_flags(flag_values: absl_flags.FlagValues) -> None:
         "dataset_name", None, f"{converters}, or any name for a folder given by --image_dir."
     )
     group.string("dataset_dir", None, "Directory in which the dataset is written.")
+    group.boolean(
+        "verify",
+        False,
+        "Convert nothing; look for damage in --dataset_dir. It needs --dataset_name only for data "
+        "that research/slim wrote.",
+    )
     group.boolean("overwrite", False, "Replace a different dataset in --dataset_dir.")
     group.integer("num_shards", 5, "Record files per split; cifar10 and mnist have one.", lower=1)
 
@@ -66,6 +74,9 @@ def define_flags(flag_values: absl_flags.FlagValues) -> None:
 
 def check(config: Any) -> None:
     """FlagError for flags that contradict each other."""
+    if config.verify:
+        _check_verify(config)
+        return
     if not config.dataset_name:
         raise FlagError("You must supply the dataset name with --dataset_name")
     if not config.dataset_dir:
@@ -88,9 +99,19 @@ def check(config: Any) -> None:
         )
 
 
+def _check_verify(config: Any) -> None:
+    if not config.dataset_dir:
+        raise FlagError("You must supply the dataset directory with --dataset_dir")
+    if others := config.given - {"verify", "dataset_dir", "dataset_name", "debug"}:
+        raise FlagError(f"--{min(others)} is for converting, --verify only looks")
+
+
 def main(config: Any) -> None:
-    """Looks up the converter, runs it, and prints what was written."""
+    """Looks up the converter, runs it, and prints what was written; or verifies what is there."""
     check(config)
+    if config.verify:
+        verify(config.dataset_dir, config.dataset_name)
+        return
     from datasets import conversion
 
     known = DATASETS.get(config.dataset_name, Known())
@@ -100,15 +121,44 @@ def main(config: Any) -> None:
     )
     if not result.written:
         logging.info("Dataset files already exist. Exiting without re-creating them.")
-    for name, split in result.dataset.splits.items():
-        shards = f"{len(split.shards)} file{'s' if len(split.shards) > 1 else ''}"
-        print(f"{name}: {split.samples} images in {shards}, {split.bytes / 1e6:.1f} MB")
+    print_splits(result.dataset)
     classes = result.dataset.class_names
     print(f"{len(classes)} classes: {', '.join(classes[:10])}{', ...' if classes[10:] else ''}")
     for skipped in result.skipped:
         logging.warning("skipped %s: %s", skipped.path, skipped.reason)
     if result.written:
         print(f"Finished converting the {config.dataset_name} dataset to {config.dataset_dir}")
+
+
+def verify(dataset_dir: str, dataset_name: str | None) -> None:
+    """Prints all that is wrong with a dataset, or that nothing is.
+
+    Raises:
+        DataError: something is wrong.
+    """
+    from datasets import verification
+
+    dataset, faults, warnings = verification.verify(dataset_dir, dataset_name)
+    for warning in warnings:
+        logging.warning("%s", warning)
+    for fault in faults:
+        print(f"{fault.what} ({fault.where})")
+    if faults:
+        raise DataError(
+            f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found, the first: "
+            f"{faults[0].what}",
+            where=faults[0].where,
+            remedy=faults[0].remedy,
+        )
+    print_splits(dataset)
+    print(f"No fault found in the {dataset.name} dataset in {dataset_dir}")
+
+
+def print_splits(dataset: Any) -> None:
+    """Prints how large each split of a dataset is."""
+    for name, split in dataset.splits.items():
+        shards = f"{len(split.shards)} file{'s' if len(split.shards) > 1 else ''}"
+        print(f"{name}: {split.samples} images in {shards}, {split.bytes / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The only place that knows tf-slim 1.1.0 is older than TensorFlow 2.21.
 
 It exports `tf`, the TensorFlow 1 interface, and `slim`, which is tf-slim; everything else imports
-both from here. tf-slim reaches into TensorFlow by names that TensorFlow has moved since: `MOVED`
-lists them with the place each one has today, and a loop puts them back where tf-slim looks. Nothing
-that exists is replaced. The import fails with one line on versions it was not written for, since
-what holds for TensorFlow 2.21 says nothing about the next release.
+both from here, and a reader of records for which TensorFlow has no public name. tf-slim reaches
+into TensorFlow by names that TensorFlow has moved since: `MOVED` lists them with the place each one
+has today, and a loop puts them back where tf-slim looks. Nothing that exists is replaced. The
+import fails with one line on versions it was not written for, since what holds for TensorFlow 2.21
+says nothing about the next release.
 
 It also keeps the notices of a healthy start off the terminal. `TF_CPP_MIN_LOG_LEVEL=0` in the
 environment brings back those of TensorFlow's native libraries.
@@ -25,7 +26,7 @@ from importlib import metadata
 
 from core.errors import MachineError
 
-__all__ = ["slim", "tf"]
+__all__ = ["slim", "tf", "tf_record_random_reader"]
 
 # Distribution -> the versions this file was written for, as the start of the version number.
 KNOWN_VERSIONS = {"tensorflow": "2.21.", "tf-keras": "2.21.", "tf-slim": "1.1.0"}
@@ -241,3 +242,4 @@ warnings.filterwarnings(
 )
 
 import tf_slim as slim  # noqa: E402
+from tensorflow.python.lib.io.tf_record import tf_record_random_reader  # noqa: E402

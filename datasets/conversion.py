@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,7 @@ def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = Fa
             _check_same(name, source, old, manifest)
             if _is_whole(old, directory):
                 return Result(old, [], written=False)
-            logging.warning("%s: record files are missing or damaged, writing anew", directory)
+            logging.warning("%s: files are missing or damaged, writing anew", directory)
         with files.staging(directory) as stage:
             dataset, skipped = _write(name, source, stage)
             _commit(dataset, stage, directory)
@@ -117,11 +118,14 @@ def _check_same(name: str, source: Source, there: Dataset, manifest: Path) -> No
 
 
 def _is_whole(dataset: Dataset, directory: Path) -> bool:
-    """Whether all record files are there, with the content that was written."""
+    """Whether record files and labels.txt are there, with the content that was written."""
+    written = {
+        shard.file: shard.sha256 for split in dataset.splits.values() for shard in split.shards
+    }
+    written[LABELS] = hashlib.sha256(labels_text(dataset.class_names).encode()).hexdigest()
     return all(
-        (directory / shard.file).is_file() and files.sha256(directory / shard.file) == shard.sha256
-        for split in dataset.splits.values()
-        for shard in split.shards
+        (directory / file).is_file() and files.sha256(directory / file) == sha256
+        for file, sha256 in written.items()
     )
 
 

@@ -11,22 +11,18 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from absl import logging
 
 from core.errors import DataError
-from datasets import images
+from datasets import images, parallel
 from datasets.class_folders import File, Folder, printable, scan
 from datasets.conversion import Skipped, Source
 from datasets.spec import Example
 
 MAX_FILE_BYTES = 1 << 28  # 256 MiB; a few files are in memory at a time, whatever they are
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def source(options: Any) -> Source:
@@ -120,7 +116,7 @@ def examples(
     shuffled = sorted(folder.files, key=lambda file: _digest(seed, file.path))
     total, bad = len(folder.files) + len(folder.bad), 0
     counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-    for item in itertools.chain(folder.bad, _mapped(read, shuffled, workers)):
+    for item in itertools.chain(folder.bad, parallel.in_order(read, shuffled, workers)):
         if isinstance(item, Skipped):
             bad += 1
             _check_bad(folder, item, on_bad_image, bad, total, max_bad_fraction)
@@ -155,7 +151,8 @@ def fingerprint(folder: Folder, workers: int) -> str:
         return hashlib.sha256(content).digest()
 
     total = hashlib.sha256()
-    for file, content in zip(folder.files, _mapped(digest, folder.files, workers), strict=True):
+    digests = parallel.in_order(digest, folder.files, workers)
+    for file, content in zip(folder.files, digests, strict=True):
         total.update(hashlib.sha256(file.path).digest() + content)
     return total.hexdigest()
 
@@ -173,24 +170,6 @@ def _content(path: bytes) -> bytes:
 
 def _digest(seed: int, content: bytes) -> bytes:
     return hashlib.sha256(b"%d:" % seed + content).digest()
-
-
-def _mapped(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
-    """`function` of each item in order, worked out in threads a few items ahead."""
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: collections.deque = collections.deque()
-        try:
-            for item in items:
-                ahead.append(pool.submit(function, item))
-                if len(ahead) > 2 * workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 def _check_bad(

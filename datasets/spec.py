@@ -7,6 +7,7 @@ dataset.json: then file names, labels.txt and the record headers tell the same f
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -79,13 +80,15 @@ class Dataset:
         content = dataclasses.asdict(self)
         for name, split in self.splits.items():
             content["splits"][name] = {"samples": split.samples, **content["splits"][name]}
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        content["sha256"] = hashlib.sha256(_json(content).encode()).hexdigest()  # of all the rest
+        return _json(content)
 
     @classmethod
     def read(cls, path: Path) -> "Dataset":
-        """The dataset that a dataset.json describes; DataError if it is not one."""
+        """The dataset that a dataset.json describes; DataError if it is not one, or is damaged."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            content = json.loads(text)
             splits = {
                 name: Split(
                     tuple(Shard(**shard) for shard in split["shards"]),
@@ -96,19 +99,28 @@ class Dataset:
             named = [shard.file for split in splits.values() for shard in split.shards]
             if any("/" in file or not file.strip(".") for file in named):
                 raise ValueError("a record file outside the directory")
-            return cls(
+            dataset = cls(
                 content["name"],
                 tuple(content["class_names"]),
                 splits,
                 content["channels"],
                 content["source"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # Those that were written before there was a checksum hold the fields and no more.
+            fields = {field.name for field in dataclasses.fields(cls)}
+            if content.keys() != fields and text != dataset.to_json():
+                raise ValueError("it does not agree with its own checksum")
+            return dataset
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"not a dataset description: {error!r}",
                 where=str(path),
                 remedy="convert the dataset again with --overwrite",
             ) from None
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +133,20 @@ class LoadedSplit:
     class_names: tuple[str, ...]
     channels: int
     shards: tuple[Shard, ...]
+    max_pixels: int | None = None  # larger pictures were refused; None: by the usual limit
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str, directory: Path) -> "LoadedSplit":
+        """A split of a dataset that lies in a directory."""
+        return cls(
+            dataset.name,
+            split,
+            directory,
+            dataset.class_names,
+            dataset.channels,
+            dataset.splits[split].shards,
+            dataset.source.get("max_pixels"),
+        )
 
     @property
     def num_samples(self) -> int:
@@ -176,12 +202,10 @@ def load(
             where=str(directory),
             remedy=f"splits here: {', '.join(dataset.splits)}",
         )
-    shards = dataset.splits[split].shards
-    for position, shard in enumerate(shards, start=1):
-        _check_shard(
-            files.committed(directory, shard.file), shard, f"shard {position} of {len(shards)}"
-        )
-    loaded = LoadedSplit(name, split, directory, dataset.class_names, dataset.channels, shards)
+    loaded = LoadedSplit.of(dataset, split, directory)
+    for position, shard in enumerate(loaded.shards, start=1):
+        path = files.committed(directory, shard.file)
+        _check_shard(path, shard, f"shard {position} of {len(loaded.shards)}")
     if not loaded.num_samples:
         raise DataError(f"split {split} holds no records", where=str(directory))
     return loaded
@@ -202,16 +226,11 @@ def _check_shard(path: Path, shard: Shard, which: str) -> None:
 
 def _from_files(directory: Path, name: str, split: str, file_pattern: str | None) -> Dataset:
     """The same facts for data without dataset.json, as research/slim writes it."""
-    if files.unfinished(directory):
-        raise DataError(
-            "a conversion into this directory was interrupted",
-            where=str(directory),
-            remedy="run download_and_convert_data.py again",
-        )
+    check_finished(directory)
     known = dataset_factory.DATASETS.get(name, dataset_factory.Known())
     if file_pattern is not None:
         known = dataclasses.replace(known, file_patterns=(file_pattern,))
-    found = sorted(path for path in directory.iterdir() if known.matches(path.name, name, split))
+    found = record_files(directory, known, name, split)
     if not found:
         raise DataError(
             f"no {MANIFEST}, and no record files of {name}, split {split}",
@@ -219,14 +238,36 @@ def _from_files(directory: Path, name: str, split: str, file_pattern: str | None
             remedy="convert it with download_and_convert_data.py, or check --dataset_name, "
             "--dataset_split_name and --dataset_dir",
         )
-    _check_numbering(found)
+    check_numbering(found)
     shards = tuple(Shard(path.name, records.count(path), path.stat().st_size) for path in found)
     return Dataset(
-        name, _class_names(directory, known), {split: Split(shards)}, channels=known.channels
+        name, known_class_names(directory, known), {split: Split(shards)}, channels=known.channels
     )
 
 
-def _check_numbering(paths: list[Path]) -> None:
+def check_finished(directory: Path) -> None:
+    """DataError if a directory without dataset.json is that of a conversion cut short."""
+    if files.unfinished(directory):
+        raise DataError(
+            "a conversion into this directory was interrupted",
+            where=str(directory),
+            remedy="run download_and_convert_data.py again",
+        )
+
+
+def record_files(
+    directory: Path, known: "dataset_factory.Known", name: str, split: str
+) -> list[Path]:
+    """The record files of a split, by their names alone."""
+    return sorted(path for path in directory.iterdir() if known.matches(path.name, name, split))
+
+
+def is_numbered(file: str) -> bool:
+    """Whether a file is named like one of several record files."""
+    return bool(_NUMBERED.search(file))
+
+
+def check_numbering(paths: list[Path]) -> None:
     """DataError unless files numbered like "-00001-of-00005" are all there, of one set."""
     numbers = list(filter(None, (_NUMBERED.search(path.name) for path in paths)))
     if not numbers:
@@ -241,7 +282,7 @@ def _check_numbering(paths: list[Path]) -> None:
         )
 
 
-def _class_names(directory: Path, known: "dataset_factory.Known") -> tuple[str, ...]:
+def known_class_names(directory: Path, known: "dataset_factory.Known") -> tuple[str, ...]:
     """Class names from labels.txt, else numbers, if the dataset is one whose classes are known."""
     labels = directory / LABELS
     if labels.exists():

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.compat import slim, tf
-from core.errors import MachineError
+from core.compat import slim, tf, tf_record_random_reader
+from core.errors import DataError, MachineError
+from datasets import records
 from datasets.records import FRAME_BYTES
 from datasets.spec import Example, Shard
 
@@ -22,6 +23,10 @@ _LABEL = "image/class/label"
 _HEIGHT = "image/height"
 _WIDTH = "image/width"
 _FILENAME = "image/filename"
+
+# What a record has to hold for `parse`, one value of each; the last may be missing.
+_KINDS = {_ENCODED: "bytes_list", _LABEL: "int64_list", _FILENAME: "bytes_list"}
+_GZIP = b"\x1f\x8b"  # how a gzip file begins
 
 _ENCODING_BATCH = 1000  # pictures per round trip in encode_png: large enough to hide its cost
 
@@ -69,6 +74,25 @@ def parse(serialized: tf.Tensor) -> Record:
     return Record(features[_ENCODED], features[_LABEL], features[_FILENAME])
 
 
+def picture_and_label(serialized: bytes) -> tuple[bytes, int]:
+    """The encoded picture and the label of a record, without a graph.
+
+    Raises:
+        DataError: it is a record that `parse` fails on; `what` says why.
+    """
+    try:
+        feature = tf.train.Example.FromString(serialized).features.feature
+    except Exception:  # a class of protobuf, which TensorFlow does not name
+        raise DataError("not a tf.Example") from None
+    if _ENCODED not in feature or _LABEL not in feature:
+        raise DataError(f"record has keys {sorted(feature)[:10]}, expected {list(_KINDS)}")
+    for key, kind in _KINDS.items():
+        there = feature[key].WhichOneof("kind") if key in feature else kind
+        if there != kind or (key in feature and len(getattr(feature[key], kind).value) != 1):
+            raise DataError(f"{key} is no {kind} of one value")
+    return feature[_ENCODED].bytes_list.value[0], feature[_LABEL].int64_list.value[0]
+
+
 def slim_decoder(channels: int) -> slim.tfexample_decoder.TFExampleDecoder:
     """What tf-slim's data providers read records with; its items are `image` and `label`."""
     return slim.tfexample_decoder.TFExampleDecoder(
@@ -94,6 +118,15 @@ def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     return image
 
 
+def check_decodes(encoded: bytes, channels: int) -> None:
+    """DataError if TensorFlow cannot decode a picture; for use outside of graphs."""
+    try:
+        with tf.init_scope():
+            decode(tf.constant(encoded), channels)
+    except tf.errors.OpError as error:
+        raise DataError(f"TensorFlow cannot decode it: {error.message}") from None
+
+
 def encode_png(images: np.ndarray) -> Iterator[bytes]:
     """Encodes pictures of one size as PNG, on all cores.
 
@@ -109,6 +142,45 @@ def encode_png(images: np.ndarray) -> Iterator[bytes]:
             encoded = pictures.map(tf.io.encode_png, num_parallel_calls=os.cpu_count())
             batch = tf.data.make_one_shot_iterator(encoded.batch(_ENCODING_BATCH)).get_next()
             yield from session.run(batch)
+
+
+def read(path: Path) -> Iterator[records.Record]:
+    """The records of a file in order, each compared with its checksums.
+
+    Of one that does not agree with its checksum the problem is told, and the next record follows.
+    After a damaged length, or an end inside a record, no next one can be found.
+    """
+    size, number, offset = path.stat().st_size, 0, 0
+    reader = tf_record_random_reader(str(path))
+    with path.open("rb") as file:
+        while offset < size:
+            file.seek(offset)
+            header = file.read(records.HEADER_BYTES)
+            problem, end = _frame_problem(header, offset, size)
+            if problem:
+                yield records.Record(number, offset, problem=problem, ends_file=True)
+                return
+            try:
+                yield records.Record(number, offset, reader.read(offset)[0])
+            except tf.errors.DataLossError:
+                problem = "damaged: the content does not agree with its checksum"
+                yield records.Record(number, offset, problem=problem)
+            number, offset = number + 1, end
+
+
+def _frame_problem(header: bytes, offset: int, size: int) -> tuple[str, int]:
+    """What keeps a record from being found, or "", and where the record ends."""
+    if len(header) < records.HEADER_BYTES:
+        return "truncated", size
+    length = records.length(header)
+    if length is None:
+        if offset:
+            return "damaged: the length does not agree with its checksum", size
+        if header.startswith(_GZIP):
+            return "not a TFRecord file (gzip data?)", size
+        return "not a TFRecord file, or its first bytes are damaged", size
+    end = offset + FRAME_BYTES + length
+    return ("truncated" if end > size else ""), end
 
 
 class ShardWriter:

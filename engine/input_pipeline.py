@@ -16,11 +16,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
 
 from core.compat import tf
-from core.errors import DataError
-from datasets import tfrecord
+from datasets import tfrecord, verification
 from datasets.spec import LoadedSplit
 from preprocessing import preprocessing_factory
 
@@ -30,6 +30,7 @@ _ENDLESS = tf.int64.max
 # the whole split read again for nothing.
 _DAMAGE = (
     tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
     tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
     UnicodeDecodeError,
@@ -85,18 +86,16 @@ def evaluation_batch(dataset: LoadedSplit, config: Any) -> Batch:
     return _batch(batches, dataset, config)
 
 
-def _shards(dataset: LoadedSplit) -> tuple[list[str], list[int]]:
-    """The record files with the index of the first record of each."""
-    first, starts = 0, []
-    for shard in dataset.shards:
-        starts.append(first)
-        first += shard.records
-    return dataset.paths, starts
+def _shards(dataset: LoadedSplit) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The record files, with the index of the first record of each and the number of records."""
+    counts = np.array([shard.records for shard in dataset.shards], np.int64)
+    return dataset.paths, np.cumsum(counts) - counts, counts
 
 
-def _records_of_shard(path: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
-    """(index, serialized record) of one file."""
-    return tf.data.TFRecordDataset(path).enumerate(tf.cast(first, tf.int64))
+def _records_of_shard(path: tf.Tensor, first: tf.Tensor, count: tf.Tensor) -> tf.data.Dataset:
+    """(index, serialized record) of one file, which fails if the number of records has changed."""
+    records = tf.data.TFRecordDataset(path).apply(tf.data.experimental.assert_cardinality(count))
+    return records.enumerate(first)
 
 
 def _shuffled_records(
@@ -173,34 +172,6 @@ def damage_named(dataset: LoadedSplit, labels_offset: int) -> Iterator[None]:
         yield
     except _DAMAGE:
         logging.info("Looking for a damaged record.")
-        for path in dataset.paths:
-            _look_for_damage(path, dataset, labels_offset)
+        for fault in verification.record_faults(dataset, labels_offset):
+            raise fault from None
         raise
-
-
-def _look_for_damage(path: str, dataset: LoadedSplit, labels_offset: int) -> None:
-    """DataError for the first record of a file that cannot be read or has no such label."""
-    number = 0
-    with tf.Graph().as_default(), tf.Session() as session:
-        records = tf.data.TFRecordDataset(path).map(tfrecord.parse)
-        decoded = records.map(lambda r: (tfrecord.decode(r.encoded, dataset.channels), r.label))
-        next_record = tf.data.make_one_shot_iterator(decoded).get_next()
-        while True:
-            try:
-                label = session.run(next_record)[1]
-            except tf.errors.OutOfRangeError:
-                return
-            except (tf.errors.OpError, UnicodeDecodeError) as error:
-                reason = getattr(error, "message", str(error)).split("\n")[0]
-                raise DataError(
-                    f"damaged record: {reason}",
-                    where=f"{path}: record {number}",
-                    remedy="convert the dataset again",
-                ) from None
-            if not labels_offset <= label < dataset.num_classes:
-                raise DataError(
-                    f"label {label} is not in {labels_offset}..{dataset.num_classes - 1}",
-                    where=f"{path}: record {number}",
-                    remedy="check --labels_offset and the classes, or convert the dataset again",
-                )
-            number += 1

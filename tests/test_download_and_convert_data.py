@@ -6,7 +6,7 @@ import pytest
 import datasets
 import download_and_convert_data as script
 from core import flags
-from core.errors import FlagError, MachineError
+from core.errors import DataError, FlagError, MachineError
 
 NAMED = ["--dataset_name=birds", "--dataset_dir=/none"]
 
@@ -59,6 +59,9 @@ def arguments(folder, tmp_path):
         ),
         (["--dataset_name=mnist", "--dataset_dir=d"], "mnist needs --source_archive"),
         ([*NAMED, "--image_dir=/none/such"], r"no such folder \(/none/such\)"),
+        (["--verify"], "^You must supply the dataset directory with --dataset_dir$"),
+        (["--verify", "--dataset_dir=/none/such"], r"no such directory \(/none/such\)"),
+        (["--verify", *NAMED, "--seed=3", "--overwrite"], "^--overwrite is for converting, --ver"),
     ],
 )
 def test_flags_that_cannot_be_followed(arguments, message):
@@ -144,3 +147,46 @@ def test_as_a_process_on_a_full_disk_it_fails_in_one_line(run_script, arguments,
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".lock"]
+
+
+@pytest.fixture
+def damaged(arguments, tmp_path):
+    """The directory of a dataset with a flipped bit in the test split and a file too many."""
+    script.main(parse(*arguments))
+    path = tmp_path / "data" / "birds_test_00000-of-00002.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[-50] ^= 8
+    path.write_bytes(content)
+    (path.parent / "old.tfrecord").write_bytes(b"")
+    return path.parent
+
+
+def test_verify_says_that_nothing_is_wrong(arguments, tmp_path, capsys):
+    script.main(parse(*arguments))
+    written = capsys.readouterr().out.splitlines()
+    script.main(parse("--verify", f"--dataset_dir={tmp_path / 'data'}"))
+    assert capsys.readouterr().out.splitlines() == [
+        *written[:3],
+        f"No fault found in the birds dataset in {tmp_path / 'data'}",
+    ]
+
+
+def test_as_a_process_verify_lists_what_is_wrong(run_script, damaged):
+    (damaged / "labels.txt").write_text("0:crow\n")
+    done = run_script("download_and_convert_data.py", "--verify", f"--dataset_dir={damaged}")
+    assert done.returncode == 3
+    labels, record = done.stdout.splitlines()
+    assert labels == f"not what dataset.json says ({damaged}/labels.txt:2)"
+    assert record.startswith("damaged: the content does not agree with its checksum (")
+    assert "birds_test_00000-of-00002.tfrecord: record " in record
+    warning, error = done.stderr.splitlines()
+    assert warning.endswith("old.tfrecord: not part of the dataset, and not read")
+    assert error == (
+        f"error: 2 faults found, the first: {labels[:-1]}) - convert the dataset again"
+    )
+
+
+def test_one_fault_is_one(damaged, capsys):
+    with pytest.raises(DataError, match="^1 fault found, the first: damaged: "):
+        script.main(parse("--verify", f"--dataset_dir={damaged}"))
+    assert len(capsys.readouterr().out.splitlines()) == 1

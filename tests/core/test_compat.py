@@ -382,8 +382,8 @@ def test_variables_of_either_kind():
 # What the import itself does.
 
 
-def test_it_exports_two_names():
-    assert compat.__all__ == ["slim", "tf"]
+def test_it_exports_three_names():
+    assert compat.__all__ == ["slim", "tf", "tf_record_random_reader"]
     assert tf.Session is not None
     assert slim.arg_scope is not None
 

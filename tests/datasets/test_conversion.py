@@ -136,7 +136,7 @@ def cut(path):
 
 def flip_a_bit(path):
     content = bytearray(path.read_bytes())
-    content[100] ^= 4
+    content[5] ^= 4
     path.write_bytes(content)
 
 
@@ -144,9 +144,10 @@ def flip_a_bit(path):
 def test_the_same_dataset_is_written_again_if_it_is_damaged(tmp_path, damage):
     convert(tmp_path, num_shards=2)
     whole = contents(tmp_path)
-    damage(tmp_path / "zoo_train_00001-of-00002.tfrecord")
-    assert convert(tmp_path, num_shards=2).written
-    assert contents(tmp_path) == whole
+    for file in ("zoo_train_00001-of-00002.tfrecord", "labels.txt"):
+        damage(tmp_path / file)
+        assert convert(tmp_path, num_shards=2).written
+        assert contents(tmp_path) == whole
 
 
 @pytest.mark.parametrize(

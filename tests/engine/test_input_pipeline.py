@@ -1,18 +1,21 @@
 """Which records come, in which order, and what is said of damaged ones."""
 
+import gzip
+import io
 import json
+import re
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import datasets
 from core.compat import tf
 from core.errors import DataError
-from datasets import tfrecord
 from datasets.records import FRAME_BYTES
-from datasets.spec import Example
 from engine import input_pipeline
 
 EPOCH = 10  # records of the training split below; a batch has 4, so epochs end inside batches
@@ -23,9 +26,12 @@ EVALUATED = sorted(
 
 @pytest.fixture
 def batches(load):
-    """batches(directory, config, count, step) trains from a global step; arrays of each batch."""
+    """batches(directory, config, count, step) trains from a global step; arrays of each batch.
 
-    def batches(directory, config, count, step=0):
+    What `meanwhile` does happens after the first of them.
+    """
+
+    def batches(directory, config, count, step=0, meanwhile=lambda: None):
         with tf.Graph().as_default(), tf.Session() as session:
             tf.set_random_seed(config.seed)
             global_step = tf.train.create_global_step()
@@ -34,22 +40,30 @@ def batches(load):
             global_step.load(step, session)
             with input_pipeline.damage_named(dataset, config.labels_offset):
                 session.run(batch.start)
-                return [session.run((batch.images, batch.labels, batch.ids)) for _ in range(count)]
+                found = [session.run((batch.images, batch.labels, batch.ids))]
+                meanwhile()
+                while len(found) < count:
+                    found.append(session.run((batch.images, batch.labels, batch.ids)))
+                return found
 
     return batches
 
 
 @pytest.fixture
 def one_pass(configured):
-    """one_pass(directory, "--flag=value", ..., name=, split=) evaluates; arrays of each batch."""
+    """one_pass(directory, "--flag=value", ..., name=, split=) evaluates; arrays of each batch.
 
-    def one_pass(directory, *arguments, name="shades", split="test"):
+    What `meanwhile` does happens before the first of them.
+    """
+
+    def one_pass(directory, *arguments, name="shades", split="test", meanwhile=lambda: None):
         config = configured(*arguments)
         config = SimpleNamespace(**vars(config), eval_image_size=config.train_image_size)
         found = []
         with tf.Graph().as_default(), tf.Session() as session:
             dataset = datasets.load(directory, name, split)
             batch = input_pipeline.evaluation_batch(dataset, config)
+            meanwhile()
             with input_pipeline.damage_named(dataset, config.labels_offset):
                 session.run(batch.start)
                 while True:
@@ -194,6 +208,7 @@ def test_label_beyond_the_classes(make_dataset, configured, batches, one_pass):
     data = make_dataset(EPOCH, copy=1)
     manifest = json.loads((data / "dataset.json").read_text())
     manifest["class_names"].pop()
+    del manifest["sha256"]
     (data / "dataset.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=r"label 2 is not in 0\.\.1 .*train\.tfrecord: record 2"):
         batches(data, configured(), 3)
@@ -201,20 +216,98 @@ def test_label_beyond_the_classes(make_dataset, configured, batches, one_pass):
         one_pass(data)
 
 
-@pytest.mark.parametrize(("part", "offset"), [("length", 0), ("content", 12 + 20)])
-def test_flipped_bit(make_dataset, configured, batches, one_pass, part, offset):
-    data = make_dataset(EPOCH, EPOCH, copy=part)
+def flip(path, offset):
+    """Flips a bit of record 4, so far behind its start."""
+    content, start = bytearray(path.read_bytes()), 0
+    for _ in range(4):
+        start += FRAME_BYTES + struct.unpack_from("<Q", content, start)[0]
+    content[start + offset] ^= 1
+    path.write_bytes(content)
+    return start
+
+
+CHECKSUM = "does not agree with its checksum"
+
+
+@pytest.mark.parametrize(
+    ("offset", "problem"),
+    [
+        (0, f"the length {CHECKSUM}; 6 of 10 records are lost"),  # a length of 8 bytes
+        (9, f"the length {CHECKSUM}; 6 of 10 records are lost"),  # its checksum of 4
+        (12 + 20, f"the content {CHECKSUM}"),
+    ],
+)
+def test_flipped_bit(make_dataset, configured, batches, one_pass, offset, problem):
+    data = make_dataset(EPOCH, EPOCH, copy=offset)
     for split in ("train", "test"):
         path = data / f"shades_{split}.tfrecord"
-        content, start = bytearray(path.read_bytes()), 0
-        for _ in range(4):  # to record 4; a length of 8 bytes stands in front
-            start += FRAME_BYTES + struct.unpack_from("<Q", content, start)[0]
-        content[start + offset] ^= 1
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=r"damaged record.*shades_train\.tfrecord: record 4\)"):
+        start = flip(path, offset)
+        message = re.escape(f"damaged: {problem} ({path}: record 4, offset {start})")
+        with pytest.raises(DataError, match=message) as caught:
+            batches(data, configured(), 3) if split == "train" else one_pass(data)
+        assert caught.value.exit_code == 3
+
+
+def same_size(content, size):
+    return (content * (size // len(content) + 1))[:size]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (gzip.compress(np.random.RandomState(0).bytes(10_000)), "not a TFRecord file (gzip data?)"),
+        (b"once upon a time\n", "not a TFRecord file, or its first bytes are damaged"),
+        (bytes(16), "not a TFRecord file, or its first bytes are damaged"),
+    ],
+    ids=["gzip", "text", "zeros"],
+)
+def test_another_file_of_the_same_size(
+    make_dataset, configured, batches, one_pass, content, problem
+):
+    data = make_dataset(EPOCH, 5, copy=problem + str(len(content)))
+    for path in data.glob("*.tfrecord"):
+        path.write_bytes(same_size(content, path.stat().st_size))
+    message = re.escape(problem) + "; {} of {} records are lost .*: record 0, offset 0"
+    with pytest.raises(DataError, match=message.format(EPOCH, EPOCH)):
         batches(data, configured(), 3)
-    with pytest.raises(DataError, match=r"damaged record.*shades_test\.tfrecord: record 4\)"):
+    with pytest.raises(DataError, match=message.format(5, 5)):
         one_pass(data)
+
+
+def cut_at_a_record(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: FRAME_BYTES + struct.unpack_from("<Q", content)[0]])
+
+
+def repeat(path):
+    path.write_bytes(path.read_bytes() * 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (Path.unlink, "shard 2 of 3 is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "truncated; 1 of 3 records are"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"more" * 5), "damaged: the length"),
+        (cut_at_a_record, "1 records, 3 were written"),
+        (repeat, "6 records, 3 were written"),
+    ],
+    ids=["removed", "cut", "longer", "cut at a record", "repeated"],
+)
+@pytest.mark.timeout(60)
+def test_a_record_file_that_changes_meanwhile(
+    make_dataset, configured, batches, one_pass, change, problem
+):
+    data = make_dataset(EPOCH, EPOCH - 1, shards=3, copy=problem)
+    name = "shades_{}_00001-of-00003.tfrecord"
+
+    def damage(split):
+        change(data / name.format(split))
+
+    with pytest.raises(DataError, match=f"{problem}.*{name.format('train')}"):
+        batches(data, configured(), 100, meanwhile=lambda: damage("train"))
+    with pytest.raises(DataError, match=f"{problem}.*{name.format('test')}"):
+        one_pass(data, meanwhile=lambda: damage("test"))
 
 
 @pytest.mark.parametrize("kind", [tf.errors.ResourceExhaustedError, tf.errors.AbortedError])
@@ -235,24 +328,66 @@ def test_an_error_without_damage_is_raised_as_it_is(make_dataset, load):
         raise kind(None, None, "a fault of the net")
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        pytest.param(b"\xff\xfe not an Example", id="no Example"),
-        pytest.param(tf.train.Example().SerializeToString(), id="no keys"),
-        pytest.param(tfrecord.serialize(Example(b"GIF8", "png", 2, 2, 0)), id="no picture"),
-    ],
-)
-def test_records_of_others(tmp_path, one_pass, damaged):
+def record(encoded, label, key="image/class/label"):
+    """A record as others write it."""
+    features = tf.train.Features()
+    features.feature["image/encoded"].bytes_list.value.append(encoded)
+    kind = "float_list" if isinstance(label, float) else "int64_list"
+    getattr(features.feature[key], kind).value.append(label)
+    return tf.train.Example(features=features).SerializeToString()
+
+
+def saved(file_format):
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (4, 4)).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+PNG, TIFF = saved("PNG"), saved("TIFF")
+OF_OTHERS = {
+    "no Example": (b"\xff\xfe not an Example", "not a tf.Example"),
+    "no keys": (b"", r"record has keys \[\], expected \['image/encoded', 'image/class/label'"),
+    "other keys": (
+        record(PNG, 1, "label"),
+        r"record has keys \['image/encoded', 'label'\], expect",
+    ),
+    "float label": (record(PNG, 1.0), "image/class/label is no int64_list of one value"),
+    "label -1": (record(PNG, -1), r"label -1 is not in 0\.\.1"),
+    "label 2": (record(PNG, 2), r"label 2 is not in 0\.\.1"),
+    "label 2^40": (record(PNG, 2**40), rf"label {2**40} is not in 0\.\.1"),
+    "no picture": (record(b"GIF8", 0), r"not an image \(starts with 'GIF8'\)"),
+    "half a picture": (record(PNG[:30], 0), "truncated"),
+    "TIFF": (record(TIFF, 0), "TensorFlow cannot decode it: "),
+}
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_records_of_others(tmp_path, configured, batches, one_pass, name):
+    damaged, problem = OF_OTHERS[name]
     (tmp_path / "labels.txt").write_text("0:a\n1:b\n")
-    good = tfrecord.serialize(
-        Example(next(tfrecord.encode_png(np.zeros((1, 4, 4, 3), np.uint8))), "png", 4, 4, 1)
-    )
-    with tf.io.TFRecordWriter(str(tmp_path / "mine_test.tfrecord")) as writer:
-        for record in (good, damaged, good):
-            writer.write(record)
-    with pytest.raises(DataError, match=r"damaged record: .+ \(.*mine_test\.tfrecord: record 1\)"):
-        one_pass(tmp_path, name="mine")
+    for split in ("train", "test"):
+        with tf.io.TFRecordWriter(str(tmp_path / f"shades_{split}.tfrecord")) as writer:
+            for serialized in (record(PNG, 1), damaged, record(PNG, 0)):
+                writer.write(serialized)
+    place = f"record 1, offset {FRAME_BYTES + len(record(PNG, 1))}"
+    with pytest.raises(DataError, match=rf"^{problem}.* \(.*shades_test\.tfrecord: {place}\)"):
+        one_pass(tmp_path)
+    with pytest.raises(DataError, match=rf"^{problem}.* \(.*shades_train\.tfrecord: {place}\)"):
+        batches(tmp_path, configured(), 3)
+
+
+def test_training_and_evaluation_name_the_record(make_dataset, train, evaluate, tmp_path):
+    data = make_dataset(EPOCH, EPOCH, copy="trained on")
+    start = flip(data / "shades_train.tfrecord", 40)
+    message = f"damaged: the content {CHECKSUM} .*{{}}: record 4, offset {{}}"
+    with pytest.raises(DataError, match=message.format("shades_train.tfrecord", start)):
+        train(data, tmp_path / "run", "--max_number_of_steps=3")
+    flip(data / "shades_train.tfrecord", 40)  # back
+    train(data, tmp_path / "run", "--max_number_of_steps=1")
+    start = flip(data / "shades_test.tfrecord", 40)
+    with pytest.raises(DataError, match=message.format("shades_test.tfrecord", start)):
+        evaluate(tmp_path / "run")
+    assert not (tmp_path / "run" / "eval" / "results.json").exists()
 
 
 def test_grey_pictures(make_dataset, configured, batches, one_pass):
