@@ -62,9 +62,19 @@ def define_flags(flag_values: absl_flags.FlagValues) -> None:
         lower=0.0,
         upper=1.0,
     )
+    group.integer("max_file_mb", 64, "Larger files are refused unread, in 10^6 bytes.", lower=1)
     group.integer(
         "max_image_pixels", 64_000_000, "Larger pictures are refused before decoding.", lower=1
     )
+
+    group.boolean(
+        "merge_case",
+        False,
+        "Take class folders that look alike, such as Cat and cat, for one class, named by the "
+        "first in byte order.",
+    )
+    group.boolean("allow_empty_class", False, "Keep the label of a class without any file.")
+    group.boolean("allow_single_class", False, "Take a folder with one class only.")
 
     group = flags.Group("Split", flag_values)
     group.float("validation_fraction", 0.1, "Share of the validation split.", lower=0.0, upper=0.9)

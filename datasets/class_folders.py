@@ -51,9 +51,16 @@ class Folder:
     bad: tuple[Skipped, ...] = ()  # what cannot be a picture, such as a broken link
     ignored: int = 0  # junk and text files
     splits: tuple[str, ...] = ()  # those the folder is divided into already
+    empty: tuple[str, ...] = ()  # classes without a file
 
 
-def scan(image_dir: str) -> Folder:
+def scan(
+    image_dir: str,
+    *,
+    merge_case: bool = False,
+    allow_empty_class: bool = False,
+    allow_single_class: bool = False,
+) -> Folder:
     """Lists the classes and files of a folder of pictures.
 
     Classes are in byte order of their names (Unicode in NFC), files in byte order of their paths.
@@ -61,10 +68,17 @@ def scan(image_dir: str) -> Folder:
     Links to files inside the folder are followed; links to folders, links that leave the folder,
     and what is neither file nor folder count as bad files.
 
+    Args:
+        image_dir: the folder.
+        merge_case: take class folders that look alike, such as Cat and cat, for one class, with
+            the name that is first in byte order.
+        allow_empty_class: keep the label of a class without any file.
+        allow_single_class: take a folder with one class.
+
     Raises:
-        FlagError: no such folder; fewer than 2 classes; pictures outside the class folders; class
+        FlagError: no such folder; too few classes; pictures outside the class folders; class
             names that look alike or hold control characters.
-        DataError: a class without any picture.
+        DataError: a class without any file.
     """
     root = os.path.realpath(os.fsencode(image_dir))
     if not os.path.isdir(root):
@@ -77,21 +91,22 @@ def scan(image_dir: str) -> Folder:
         for folder in folders:
             splits[_SPLIT_FOLDERS[os.path.basename(folder)]] += walk.sub_folders(folder)
     names = {os.path.basename(folder) for folders in splits.values() for folder in folders}
-    class_names = _class_names(names, root)
-    labels = {name: label for label, name in enumerate(class_names)}
+    classes = _classes(names, root, merge_case, 1 if allow_single_class else 2)
+    class_names = tuple(sorted(set(classes.values()), key=str.encode))
+    labels = {name: class_names.index(class_) for name, class_ in classes.items()}
     files = [
-        File(os.path.relpath(path, root), labels[_class_name(folder)], split)
+        File(os.path.relpath(path, root), labels[os.path.basename(folder)], split)
         for split, folders in splits.items()
         for folder in folders
         for path in walk.files(folder)
     ]
     occupied = {file.label for file in files}
-    empty = [repr(name) for name, label in labels.items() if label not in occupied]
-    if empty:
+    empty = tuple(name for label, name in enumerate(class_names) if label not in occupied)
+    if empty and not allow_empty_class:
         raise DataError(
-            f"no picture in class {', '.join(empty)}",
+            f"no picture in class {', '.join(map(repr, empty))}",
             where=printable(root),
-            remedy="add pictures or remove the folder",
+            remedy="add pictures, remove the folder, or pass --allow_empty_class",
         )
     return Folder(
         root,
@@ -100,6 +115,7 @@ def scan(image_dir: str) -> Folder:
         tuple(sorted(walk.bad)),
         walk.ignored,
         tuple(split for split in ("train", "validation", "test") if split in splits),
+        empty,
     )
 
 
@@ -204,14 +220,11 @@ def _is_divided(folders: list[bytes]) -> bool:
     )
 
 
-def _class_name(folder: bytes) -> str:
-    """The name of the class that a folder stands for."""
-    return unicodedata.normalize("NFC", os.fsdecode(os.path.basename(folder)))
-
-
-def _class_names(folder_names: set[bytes], root: bytes) -> tuple[str, ...]:
-    """The class names in label order, checked."""
-    alike: dict[str, list[str]] = collections.defaultdict(list)
+def _classes(
+    folder_names: set[bytes], root: bytes, merge_case: bool, fewest: int
+) -> dict[bytes, str]:
+    """The class that each folder name stands for; the names are checked."""
+    alike: dict[str, list[bytes]] = collections.defaultdict(list)
     for folder_name in sorted(folder_names):
         name = _class_name(folder_name)
         # Cc: control characters, Zl and Zp: line ends, Cs: bytes that are not UTF-8.
@@ -221,21 +234,26 @@ def _class_names(folder_names: set[bytes], root: bytes) -> tuple[str, ...]:
                 where=printable(root),
                 remedy="rename the folder",
             )
-        look = unicodedata.normalize("NFC", name.casefold()).strip()
-        alike[look].append(ascii(os.fsdecode(folder_name)))
+        alike[unicodedata.normalize("NFC", name.casefold()).strip()].append(folder_name)
     for names in alike.values():
-        if len(names) > 1:
+        if len(names) > 1 and not merge_case:
             raise FlagError(
-                f"class names that look the same: {', '.join(names)}",
+                "class names that look the same: "
+                + ", ".join(ascii(os.fsdecode(name)) for name in names),
                 where=printable(root),
-                remedy="rename or merge the folders",
+                remedy="rename or merge the folders, or pass --merge_case",
             )
-    if len(folder_names) < 2:
-        found = ", ".join(printable(name) for name in folder_names) or "none"
+    if len(alike) < fewest:
+        found = ", ".join(printable(name) for name in sorted(folder_names)) or "none"
         raise FlagError(
-            f"need at least 2 classes, found {found}",
+            f"need at least {'2 classes' if fewest > 1 else '1 class'}, found {found}",
             where=printable(root),
             remedy="--image_dir takes a folder with one sub-folder of pictures per class "
-            "(links to folders are not followed)",
+            "(links to folders are not followed)"
+            + (", or pass --allow_single_class" if alike else ""),
         )
-    return tuple(sorted(map(_class_name, folder_names), key=str.encode))
+    return {name: _class_name(names[0]) for names in alike.values() for name in names}
+
+
+def _class_name(folder_name: bytes) -> str:
+    return unicodedata.normalize("NFC", os.fsdecode(folder_name))

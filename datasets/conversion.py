@@ -37,6 +37,7 @@ class Source:
         total: how many pictures there are, if known.
         channels: 3 for RGB, 1 for grey.
         num_shards: record files per split; 0 for one file without a shard number in its name.
+        size: about how many bytes all of it takes on disk; 0 if unknown.
     """
 
     class_names: tuple[str, ...]
@@ -45,6 +46,7 @@ class Source:
     total: int | None = None
     channels: int = 3
     num_shards: int = 0
+    size: int = 0
 
 
 class Result(NamedTuple):
@@ -63,7 +65,7 @@ def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = Fa
             of a file.
         DataError: a picture is bad, or the dataset.json that is there.
         LockedError: another converter works on the directory.
-        MachineError: the disk is full or the directory cannot be written.
+        MachineError: the disk is full, or too full to begin, or the directory cannot be written.
     """
     if not name or "/" in name or name.startswith("."):
         raise FlagError(
@@ -80,6 +82,7 @@ def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = Fa
             if _is_whole(old, directory):
                 return Result(old, [], written=False)
             logging.warning("%s: files are missing or damaged, writing anew", directory)
+        files.check_space(directory, source.size, f"the {name} dataset")
         with files.staging(directory) as stage:
             dataset, skipped = _write(name, source, stage)
             _commit(dataset, stage, directory)
@@ -102,7 +105,10 @@ def _existing(manifest: Path, overwrite: bool) -> Dataset | None:
 
 def _check_same(name: str, source: Source, there: Dataset, manifest: Path) -> None:
     """FlagError unless the dataset that is there is the one that was asked for."""
-    differences = [
+    differences = []
+    if there.class_names != source.class_names:
+        differences = [f"{_brief(there.class_names)} there, {_brief(source.class_names)} asked for"]
+    differences += [
         f"{key}: {there.source.get(key)} there, {value} asked for"
         for key, value in source.settings.items()
         if there.source.get(key) != value
@@ -115,6 +121,11 @@ def _check_same(name: str, source: Source, there: Dataset, manifest: Path) -> No
             where=str(manifest),
             remedy="pass --overwrite to replace it, or another --dataset_dir",
         )
+
+
+def _brief(class_names: tuple[str, ...]) -> str:
+    more = ", ..." if class_names[5:] else ""
+    return f"{len(class_names)} classes ({', '.join(class_names[:5])}{more})"
 
 
 def _is_whole(dataset: Dataset, directory: Path) -> bool:

@@ -19,6 +19,7 @@ from datasets.conversion import Source
 from datasets.spec import Example
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+BYTES_PER_PICTURE = 480  # in a record file; measured: 33.3 MB for the 70,000 pictures
 SIZE = 28
 SPLITS = {"train": ("train", 60_000), "test": ("t10k", 10_000)}  # split: file prefix, pictures
 _IMAGES_HEADER = (2051, SIZE, SIZE)  # magic number, rows, columns (the count stands between)
@@ -61,7 +62,9 @@ def source(options: Any) -> Source:
             yield from ((split, example) for example in _examples(*pair, SPLITS[split][1]))
 
     total = sum(count for _, count in SPLITS.values())
-    return Source(CLASS_NAMES, settings, examples, total=total, channels=1)
+    return Source(
+        CLASS_NAMES, settings, examples, total=total, channels=1, size=total * BYTES_PER_PICTURE
+    )
 
 
 def read_idx(path: Path, header: tuple[int, ...], count: int) -> np.ndarray:

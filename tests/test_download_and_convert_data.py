@@ -187,6 +187,6 @@ def test_as_a_process_verify_lists_what_is_wrong(run_script, damaged):
 
 
 def test_one_fault_is_one(damaged, capsys):
-    with pytest.raises(DataError, match="^1 fault found, the first: damaged: "):
+    with pytest.raises(DataError, match=r"^1 fault found, the first: damaged: "):
         script.main(parse("--verify", f"--dataset_dir={damaged}"))
     assert len(capsys.readouterr().out.splitlines()) == 1

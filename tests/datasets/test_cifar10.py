@@ -115,7 +115,7 @@ def test_every_pixel_is_kept(archive, tmp_path):
 def test_conversion(archive, tmp_path):
     path = archive()
     source = cifar10.source(options(tmp_path, source_archive=path))
-    assert source.total == 24
+    assert (source.total, source.size) == (24, 24 * 2_500)
     result = conversion.convert("cifar10", source, str(tmp_path / "data"))
     assert result.dataset.source == {"archive_sha256": files.sha256(path)}
     train = datasets.load(tmp_path / "data", "cifar10", "train")
@@ -145,6 +145,7 @@ def test_the_archive_is_downloaded_and_removed(archive, tmp_path, monkeypatch):
         )
         monkeypatch.setattr(cifar10, "ARCHIVE", official)
         source = cifar10.source(options(tmp_path))
+        assert source.size == 24 * 2_500 + len(content)  # the archive lies there meanwhile
         result = conversion.convert("cifar10", source, str(tmp_path / "data"))
         thread.join()
     assert result.dataset.source == {"archive_sha256": official.sha256}

@@ -242,6 +242,19 @@ def test_a_full_disk_leaves_an_older_dataset_as_it_was(tmp_path, no_file_beyond,
     assert contents(tmp_path) == before
 
 
+def test_a_conversion_that_cannot_fit_is_not_begun(tmp_path):
+    convert(tmp_path)
+    before = contents(tmp_path)
+    begun = []
+    huge = Source(CLASSES, {}, lambda: begun.append(1) or [], size=1 << 60)
+    message = r"disk full: the zoo dataset needs about 1152921504606\.8 MB, .* are free"
+    with pytest.raises(MachineError, match=message) as caught:
+        conversion.convert("zoo", huge, str(tmp_path), overwrite=True)
+    assert caught.value.exit_code == 4
+    assert contents(tmp_path) == before
+    assert not begun
+
+
 def test_a_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(MachineError, match="cannot make the directory: Not a directory"):

@@ -3,15 +3,16 @@ import contextlib
 import io
 import os
 import shutil
-import types
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+import download_and_convert_data
+from core import flags
 from core.errors import DataError, FlagError
-from datasets import image_folder
+from datasets import conversion, image_folder
 from datasets.conversion import Skipped
 from datasets.spec import Example
 
@@ -46,9 +47,12 @@ def convert(folder: image_folder.Folder, **changes) -> list[tuple[str, Example] 
         "on_bad_image": "fail",
         "max_bad_fraction": 0.01,
         "max_pixels": 1000,
+        "max_file_mb": 64,
         "workers": 2,
     }
-    return list(image_folder.examples(folder, **(settings | changes)))
+    settings |= changes
+    contents = image_folder.read_contents(folder, settings["max_file_mb"], settings["workers"])
+    return list(image_folder.examples(folder, contents, **settings))
 
 
 def converted(root: Path, **changes) -> list[tuple[str, Example] | Skipped]:
@@ -156,8 +160,18 @@ def test_missing_folder(tmp_path):
 
 @pytest.mark.parametrize(("classes", "found"), [((), "none"), (("cat",), "cat")])
 def test_fewer_than_two_classes(tmp_path, classes, found):
-    with pytest.raises(FlagError, match=f"need at least 2 classes, found {found} "):
+    with pytest.raises(FlagError, match=f"need at least 2 classes, found {found} ") as caught:
         image_folder.scan(str(tree(tmp_path, 2, classes)))
+    assert caught.value.remedy.endswith("--allow_single_class") is bool(classes)
+
+
+def test_a_single_class_can_be_allowed(tmp_path):
+    folder = image_folder.scan(str(tree(tmp_path, 2, ("cat",))), allow_single_class=True)
+    assert folder.class_names == ("cat",)
+    assert [example.label for _, example in convert(folder)] == [0, 0]
+    shutil.rmtree(tmp_path / "cat")
+    with pytest.raises(FlagError, match="need at least 1 class, found none"):
+        image_folder.scan(str(tmp_path), allow_single_class=True)
 
 
 @pytest.mark.parametrize("classes", [(), ("cat", "dog")])
@@ -177,6 +191,38 @@ def test_class_names_that_look_the_same(tmp_path, one, other):
     assert ascii(one) in str(error.value)
     assert ascii(other) in str(error.value)
     assert "dog" not in error.value.what
+    assert "--merge_case" in error.value.remedy
+
+
+def test_class_names_that_look_the_same_can_be_merged(tmp_path):
+    folder = image_folder.scan(
+        str(tree(tmp_path, 1, ("cat", "dog", "Cat", "CAT "))), merge_case=True
+    )
+    assert folder.class_names == ("CAT ", "dog")  # by the first bytes of all: "CAT ", "Cat", "cat"
+    assert folder.files == (
+        (b"CAT /000.png", 0, ""),
+        (b"Cat/000.png", 0, ""),
+        (b"cat/000.png", 0, ""),
+        (b"dog/000.png", 1, ""),
+    )
+
+
+def test_classes_of_divided_folders_are_merged_across_splits(tmp_path):
+    files = ("train/cat/a", "train/dog/b", "test/Cat/c", "test/dog/d")
+    write(tmp_path, {f"{name}.png": picture(number) for number, name in enumerate(files)})
+    folder = image_folder.scan(str(tmp_path), merge_case=True)
+    assert folder.class_names == ("Cat", "dog")
+    assert {file.path: file.label for file in folder.files} == {
+        b"train/cat/a.png": 0,
+        b"train/dog/b.png": 1,
+        b"test/Cat/c.png": 0,
+        b"test/dog/d.png": 1,
+    }
+
+
+def test_merging_leaves_two_classes_or_more(tmp_path):
+    with pytest.raises(FlagError, match="need at least 2 classes, found Cat, cat "):
+        image_folder.scan(str(tree(tmp_path, 1, ("cat", "Cat"))), merge_case=True)
 
 
 @pytest.mark.parametrize("name", [b"a\nb", b"a\tb", b"\x7f", b"\xff", b"\xe2\x80\xa8"])
@@ -190,8 +236,31 @@ def test_class_names_that_break_a_line_or_are_not_unicode(tmp_path, name):
 def test_empty_class(tmp_path):
     root = write(tree(tmp_path), {"bird/notes.txt": b"none seen"})
     (root / "fish" / "nested").mkdir(parents=True)
-    with pytest.raises(DataError, match="no picture in class 'bird', 'fish'"):
+    with pytest.raises(DataError, match=r"no picture in class 'bird', 'fish'.*allow_empty_class"):
         image_folder.scan(str(root))
+
+
+def test_empty_classes_can_be_allowed_and_keep_their_labels(tmp_path, caplog):
+    (tree(tmp_path, 4, ("ant", "dog")) / "bird").mkdir()
+    source = image_folder.source(options(tmp_path, allow_empty_class=True))
+    assert source.class_names == ("ant", "bird", "dog")
+    assert {example.label for _, example in source.examples()} == {0, 2}
+    assert caplog.messages == ["no picture in class bird; its label is kept"]
+
+
+def test_a_folder_without_any_picture_is_no_dataset(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    folder = image_folder.scan(str(tmp_path), allow_empty_class=True)
+    with pytest.raises(DataError, match="no picture in it"):
+        convert(folder, test_fraction=0.5)
+
+
+def test_a_class_whose_pictures_are_all_bad_is_not_an_empty_one(tmp_path):
+    root = write(tree(tmp_path), {"emu/a.png": b"bad"})
+    folder = image_folder.scan(str(root), allow_empty_class=True)
+    with pytest.raises(DataError, match=r"no picture of class 'emu' to train on \(0 in other"):
+        convert(folder, on_bad_image="skip", max_bad_fraction=1)
 
 
 # Links and other things that are no files
@@ -296,11 +365,44 @@ def test_a_file_that_vanishes_is_bad(tmp_path):
         convert(folder)
 
 
+def test_a_file_that_changes_while_converting_is_bad(tmp_path):
+    source = image_folder.source(options(tree(tmp_path)))
+    (tmp_path / "dog" / "003.png").write_bytes(picture(77))  # another picture, as good as the first
+    with pytest.raises(DataError, match=r"^changed during the conversion \(.*dog/003\.png\)"):
+        list(source.examples())
+
+
+def test_pictures_that_vanish_or_change_while_others_are_converted_can_be_skipped(tmp_path):
+    root = tree(tmp_path, 20)
+    source = image_folder.source(options(root, on_bad_image="skip", max_bad_fraction=1))
+    stream = iter(source.examples())
+    before = [next(stream)]
+    taken = {example.filename for _, example in before}
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+    for name in names[::2]:
+        (root / name).unlink()
+    for name in names[1::2]:
+        (root / name).write_bytes(picture(len(name) + 999))
+    with contextlib.suppress(DataError):  # too few are left to train on
+        before.extend(stream)
+    reasons = {item.reason for item in before if isinstance(item, Skipped)}
+    assert reasons == {"No such file or directory", "changed during the conversion"}
+    assert len(taken) == 1
+
+
 def test_a_huge_file_is_refused_unread(tmp_path):
     root = tree(tmp_path)
     os.truncate(root / "cat" / "000.png", 3 << 30)  # sparse: takes no space
-    with pytest.raises(DataError, match="3221225472 bytes exceed the limit of 268435456"):
+    with pytest.raises(DataError, match=r"^3221\.2 MB exceed the limit of 64 MB \(.*cat/000"):
         converted(root)
+
+
+@pytest.mark.parametrize(("size", "is_refused"), [(1_000_000, False), (1_000_001, True)])
+def test_the_limit_on_files_is_inclusive(tmp_path, size, is_refused):
+    root = write(tree(tmp_path), {"cat/a.png": picture(50) + bytes(size - len(picture(50)))})
+    found = converted(root, max_file_mb=1, on_bad_image="skip", max_bad_fraction=1)
+    assert (Skipped("cat/a.png", "1.0 MB exceed the limit of 1 MB") in found) is is_refused
+    assert len(found) == 9
 
 
 # Splits and order
@@ -364,12 +466,14 @@ def test_memory_holds_few_pictures_at_a_time(tmp_path):
     folder = image_folder.scan(str(tree(tmp_path, 20)))
     stream = image_folder.examples(
         folder,
+        image_folder.read_contents(folder, 64, 2),
         seed=0,
         validation_fraction=0,
         test_fraction=0,
         on_bad_image="skip",
         max_bad_fraction=1,
         max_pixels=1000,
+        max_file_mb=64,
         workers=2,
     )
     found = [next(stream)]
@@ -422,6 +526,19 @@ def test_a_class_that_only_the_test_split_has(tmp_path):
         converted(root)
 
 
+def test_the_same_picture_in_two_splits_is_warned_about(tmp_path, caplog):
+    root = divided(tmp_path)
+    shutil.copy(root / "train" / "cat" / "a.png", root / "test" / "dog" / "again.png")
+    shutil.copy(root / "train" / "cat" / "a.png", root / "train" / "cat" / "twice.png")
+    write(root, {"train/cat/none.png": b"", "test/cat/none.png": b""})  # bad, and no picture
+    source = image_folder.source(options(root, on_bad_image="skip", max_bad_fraction=1))
+    assert [text for text in caplog.messages if "splits" in text] == [
+        "test/dog/again.png and train/cat/a.png are the same picture, in two splits",
+        "test/dog/again.png and train/cat/twice.png are the same picture, in two splits",
+    ]
+    assert len(list(source.examples())) == 9
+
+
 @pytest.mark.parametrize("classes", [("train", "bus"), ("train", "test"), ("test", "val")])
 def test_classes_that_are_named_like_splits(tmp_path, classes):
     folder = image_folder.scan(str(tree(tmp_path, 2, classes)))
@@ -432,17 +549,16 @@ def test_classes_that_are_named_like_splits(tmp_path, classes):
 # For the converter
 
 
-def options(root: Path, **changes) -> types.SimpleNamespace:
-    return types.SimpleNamespace(
-        image_dir=str(root),
-        on_bad_image="fail",
-        max_bad_fraction=0.01,
-        max_image_pixels=1000,
-        validation_fraction=0.0,
-        test_fraction=0.0,
-        seed=0,
-        num_shards=2,
-        **changes,
+def options(root: Path, **changes):
+    settings = {
+        "image_dir": root,
+        "max_image_pixels": 1000,
+        "validation_fraction": 0.0,
+        "test_fraction": 0.0,
+        "num_shards": 2,
+    } | changes
+    return flags.parse(
+        download_and_convert_data.define_flags, [f"--{k}={v}" for k, v in settings.items()]
     )
 
 
@@ -450,6 +566,8 @@ def test_source(tmp_path):
     source = image_folder.source(options(tree(tmp_path)))
     assert source.class_names == ("cat", "dog")
     assert (source.total, source.num_shards) == (8, 2)
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*.png")]
+    assert sum(sizes) < source.size < sum(sizes) + 8 * 1000
     assert list(source.examples()) == converted(tmp_path)
 
 
@@ -469,3 +587,37 @@ def test_settings_tell_other_data_apart(tmp_path):
     assert settings() == before
     path.rename(path.with_name("other.png"))
     assert settings() not in (before, changed)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"max_file_mb": 3}, {"max_image_pixels": 9}, {"num_shards": 3}]
+)
+def test_settings_hold_what_the_records_depend_on(tmp_path, change):
+    tree(tmp_path)
+    before = image_folder.source(options(tmp_path)).settings
+    assert image_folder.source(options(tmp_path, **change)).settings != before
+
+
+def test_an_empty_class_less_is_another_dataset(tmp_path):
+    (tree(tmp_path / "data") / "ant").mkdir()
+    for expected in (True, False):
+        source = image_folder.source(options(tmp_path / "data", allow_empty_class=True))
+        assert conversion.convert("x", source, str(tmp_path / "to")).written is expected
+    (tmp_path / "data" / "ant").rmdir()
+    source = image_folder.source(options(tmp_path / "data"))
+    message = r"another dataset; 3 classes \(ant, cat, dog\) there, 2 classes \(cat, dog\) asked"
+    with pytest.raises(FlagError, match=message):
+        conversion.convert("x", source, str(tmp_path / "to"))
+
+
+def test_the_records_take_about_the_space_that_was_said(tmp_path):
+    noise = np.random.RandomState(0)
+    for number in range(40):
+        pixels = noise.randint(0, 256, (30, 40, 3)).astype(np.uint8)
+        path = tmp_path / "data" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(pixels).save(path)
+    source = image_folder.source(options(tmp_path / "data", max_image_pixels=10_000))
+    dataset = conversion.convert("x", source, str(tmp_path / "to")).dataset
+    written = sum(split.bytes for split in dataset.splits.values())
+    assert written <= source.size < 1.1 * written

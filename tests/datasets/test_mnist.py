@@ -72,7 +72,7 @@ def test_every_picture_is_kept_with_its_label(folder):
 
 def test_conversion(folder, tmp_path):
     made = source(folder)
-    assert made.total == 8
+    assert (made.total, made.size) == (8, 8 * 480)
     result = conversion.convert("mnist", made, str(tmp_path / "data"))
     assert result.dataset.source == {
         "sha256": {name: files.sha256(folder / name) for name in NAMES}
