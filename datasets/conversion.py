@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from datasets import tfrecord
 from datasets.spec import LABELS, MANIFEST, Dataset, Example, Split, labels_text
 
 SKIPPED = "skipped.csv"
+_STALE = ".stale"  # names of files that the committed dataset has no more use for
 
 
 class Skipped(NamedTuple):
@@ -75,6 +77,7 @@ def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = Fa
     directory = files.make_directory(dataset_dir)
     with files.locked(directory):
         files.sweep(directory)
+        _remove_stale(directory)
         manifest = directory / MANIFEST
         old = _existing(manifest, overwrite)
         if old and not overwrite:
@@ -85,9 +88,8 @@ def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = Fa
         files.check_space(directory, source.size, f"the {name} dataset")
         with files.staging(directory) as stage:
             dataset, skipped = _write(name, source, stage)
-            _commit(dataset, stage, directory)
-            if old:
-                _remove_stale(old, dataset, directory)
+            _commit(old, dataset, stage, directory)
+        _remove_stale(directory)
     return Result(dataset, skipped, written=True)
 
 
@@ -191,19 +193,26 @@ def _named(
     return tuple(shards)
 
 
-def _commit(dataset: Dataset, stage: Path, directory: Path) -> None:
+def _commit(old: Dataset | None, new: Dataset, stage: Path, directory: Path) -> None:
     """Moves the files to their final names, dataset.json last."""
-    shards = [shard.file for split in dataset.splits.values() for shard in split.shards]
-    extra = [SKIPPED] if (stage / SKIPPED).exists() else []
-    files.commit(stage, [*shards, *extra, LABELS, MANIFEST], directory)
-    if not extra:
-        (directory / SKIPPED).unlink(missing_ok=True)  # of the dataset that was replaced
+    written = {path.name for path in stage.iterdir()}
+    replaced = {SKIPPED} | (_shard_files(old) if old else set())
+    stale = [file for file in sorted(replaced - written) if (directory / file).exists()]
+    if stale:
+        # Committed with the rest: a crash leaves either the older dataset or this list.
+        files.write_text(stage / _STALE, json.dumps(stale))
+    optional = [name for name in (SKIPPED, _STALE) if (stage / name).exists()]
+    files.commit(stage, [*sorted(_shard_files(new)), *optional, LABELS, MANIFEST], directory)
 
 
-def _remove_stale(old: Dataset, new: Dataset, directory: Path) -> None:
-    """Removes the record files of a dataset that was replaced."""
-    kept = {shard.file for split in new.splits.values() for shard in split.shards}
-    for split in old.splits.values():
-        for shard in split.shards:
-            if shard.file not in kept:
-                (directory / shard.file).unlink(missing_ok=True)
+def _remove_stale(directory: Path) -> None:
+    """Removes what the dataset had that was replaced."""
+    note = directory / _STALE
+    if note.exists():
+        for file in json.loads(note.read_text(encoding="utf-8")):
+            (directory / file).unlink(missing_ok=True)
+        note.unlink()
+
+
+def _shard_files(dataset: Dataset) -> set[str]:
+    return {shard.file for split in dataset.splits.values() for shard in split.shards}

@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import io
 import os
 import shutil
 import signal
@@ -9,13 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 import datasets
 from core import files, script
 from core.compat import tf
-from core.errors import ClassifierError, DataError, FlagError, LockedError, MachineError
-from datasets import conversion
+from core.errors import DataError, FlagError, LockedError, MachineError
+from datasets import conversion, verification
 from datasets.conversion import Skipped, Source
 from datasets.spec import Dataset, Example
 
@@ -24,11 +27,17 @@ CLASSES = ("ant", "bee: honey", "cow")
 
 
 def pictures(split, count, note="x"):
-    """Pictures 0.png, 1.png, ... with labels 0, 1, 2, 0, ...; their content is never decoded."""
+    """Grey pictures 0.png, 1.png, ... of noise, with labels 0, 1, 2, 0, ..."""
     for number in range(count):
-        content = f"{note} {split} {number} ".encode() * 20
+        noise = hashlib.sha256(f"{note} {split} {number}".encode()).digest()
         name = f"{number}.png".encode()
-        yield split, Example(content, "png", 1, 1, number % 3, name)
+        yield split, Example(png_of(noise), "png", 4, 8, number % 3, name)
+
+
+def png_of(pixels):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.frombuffer(pixels, np.uint8).reshape(4, 8)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def source(train=10, test=4, *, num_shards=0, note="x", more=(), **settings):
@@ -232,14 +241,30 @@ def test_a_failed_conversion_leaves_an_older_dataset_as_it_was(tmp_path):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("limit", [200, 2000, 20_000])
-def test_a_full_disk_leaves_an_older_dataset_as_it_was(tmp_path, no_file_beyond, limit):
-    convert(tmp_path, train=1, test=1)
-    before = contents(tmp_path)
-    with no_file_beyond(limit), pytest.raises((ClassifierError, tf.errors.OpError)) as caught:
-        convert(tmp_path, train=300, note="y" * 30, overwrite=True)
-    assert type(script.classified(caught.value)) is MachineError
-    assert contents(tmp_path) == before
+@pytest.mark.parametrize("largest", ["zoo_train.tfrecord", "skipped.csv", "dataset.json"])
+def test_a_disk_that_is_full_at_any_moment_leaves_an_older_dataset_as_it_was(
+    tmp_path, no_file_beyond, largest
+):
+    """With each of the files in turn as the one for which there is no room."""
+    new = {"train": 30, "test": 1, "note": "new", "overwrite": True}
+    if largest == "skipped.csv":
+        new |= {"train": 3, "more": [Skipped("a", "b" * 100)] * 50}
+    elif largest == "dataset.json":
+        new |= {"train": 3, "setting": "long " * 2000}
+    convert(tmp_path / "new", **new)
+    sizes = {name: len(content) for name, content in contents(tmp_path / "new").items()}
+    size = sizes.pop(largest)
+    assert size > max(sizes.values())
+    convert(tmp_path / "old", train=1, test=1, note="old", more=[Skipped("c", "d")])
+    before = contents(tmp_path / "old")
+    for limit in sorted({*range(0, size, size // 25), *sizes.values(), size - 1}):
+        with no_file_beyond(limit), pytest.raises(Exception) as caught:  # noqa: PT011
+            convert(tmp_path / "old", **new)
+        assert type(script.classified(caught.value)) is MachineError
+        assert contents(tmp_path / "old") == before
+    with no_file_beyond(size):
+        convert(tmp_path / "old", **new)
+    assert contents(tmp_path / "old") == contents(tmp_path / "new")
 
 
 def test_a_conversion_that_cannot_fit_is_not_begun(tmp_path):
@@ -271,7 +296,10 @@ def test_a_name_that_cannot_be_that_of_a_file(tmp_path, name):
 # Conversions in other processes, which are killed.
 
 KILLED = {"num_shards": 2, "train": 5, "test": 2, "note": "new"}
-OLDER = {"num_shards": 3, "train": 4, "test": 3, "note": "old"}
+OLDER = {
+    **{"num_shards": 3, "train": 4, "test": 3, "note": "old"},
+    "more": [Skipped("a.png", "empty file")],
+}
 _EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "shutil.rmtree", "picture"}
 
 
@@ -381,13 +409,15 @@ def test_a_conversion_killed_at_any_moment_can_be_run_again(tmp_path, converter,
         assert code == -signal.SIGKILL
         note = "none"
         if is_whole(directory):
+            assert verification.verify(str(directory)).faults == []
             manifest = files.committed(directory, "dataset.json")
             note = Dataset.read(manifest).source["note"]
+        else:
+            with pytest.raises(DataError):
+                verification.verify(str(directory), "zoo")
         notes.add(note)
         convert(directory, overwrite=older, **KILLED)
-        left = contents(directory)
-        assert {name: left[name] for name in expected} == expected
-        assert not files.unfinished(directory)
+        assert contents(directory) == expected
     assert moment > 25  # 7 pictures, 6 files to flush, 6 renames, and more
     assert notes == ({"old", "new"} if older else {"none", "new"})
 
