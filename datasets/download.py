@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,14 @@ from core.errors import DataError, FlagError, MachineError
 TRIES = 3
 STALL_SECONDS = 30.0
 _BLOCK_BYTES = 1 << 18
+# Not every OSError: when the disk is full, another try does not help.
+_NETWORK = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+)
 
 
 class Archive(NamedTuple):
@@ -63,12 +72,16 @@ def fetched(archive: Archive, directory: str, tries: int = TRIES) -> Iterator[Pa
     Raises:
         DataError: what came is not the archive; it is kept with the ending .bad.
         MachineError: it could not be fetched.
+        OSError: it could not be written.
     """
     path = Path(directory) / archive.name
     if not (path.is_file() and path.stat().st_size == archive.size):
         part = path.with_name(path.name + ".part")
-        _download_with_retries(archive, part, tries)
-        part.replace(path)
+        try:
+            _download_with_retries(archive, part, tries)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     _verify(path, archive)
     yield path
     path.unlink()
@@ -78,8 +91,7 @@ def _download_with_retries(archive: Archive, part: Path, tries: int) -> None:
     for attempt in range(1, tries + 1):
         try:
             return _download(archive, part)
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            part.unlink(missing_ok=True)
+        except _NETWORK as error:
             reason = getattr(error, "reason", None) or error
             if attempt == tries:
                 raise MachineError(

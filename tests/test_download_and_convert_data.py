@@ -1,4 +1,9 @@
 import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ import download_and_convert_data as script
 from core import flags
 from core.errors import DataError, FlagError, MachineError
 
+ROOT = Path(__file__).resolve().parent.parent
 NAMED = ["--dataset_name=birds", "--dataset_dir=/none"]
 
 
@@ -190,3 +196,48 @@ def test_one_fault_is_one(damaged, capsys):
     with pytest.raises(DataError, match=r"^1 fault found, the first: damaged: "):
         script.main(parse("--verify", f"--dataset_dir={damaged}"))
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "code"),
+    [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_a_signal_leaves_the_older_dataset_and_nothing_else(
+    arguments, tmp_path, number, word, code
+):
+    script.main(parse(*arguments))
+    directory = tmp_path / "data"
+    before = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != ".lock"}
+    generated = ["--dataset_name=phase_diagrams", f"--dataset_dir={directory}", "--overwrite"]
+    with subprocess.Popen(
+        [sys.executable, ROOT / "download_and_convert_data.py", *generated],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        # Record files are begun when the first picture is there; the last comes seconds later.
+        while not list(directory.glob(".tmp-*/train-*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.communicate(timeout=60) == ("", f"{word}\n")
+    assert process.returncode == code
+    left = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != ".lock"}
+    assert left == before
+
+
+def test_a_signal_before_there_is_any_dataset_leaves_the_lock_file_alone(tmp_path):
+    generated = ["--dataset_name=phase_diagrams", f"--dataset_dir={tmp_path}"]
+    with subprocess.Popen(
+        [sys.executable, ROOT / "download_and_convert_data.py", *generated],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not (tmp_path / ".lock").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60)[1] == "terminated\n"
+    assert process.returncode == 143
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -1,13 +1,19 @@
 import contextlib
 import hashlib
 import http.server
+import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from core.errors import DataError, FlagError, MachineError
 from datasets import download
 
+ROOT = Path(__file__).resolve().parents[2]
 CONTENT = bytes(range(256)) * 3000  # 768,000 bytes: several blocks of reading
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PAGE = b"<html><body>The page you are looking for has moved.</body></html>"
@@ -21,6 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.asked.append(kind)
         if kind == "missing":
             self.send_error(404)
+        elif kind == "silent":
+            self.server.may_end.wait(timeout=60)
         elif kind == "closing":
             self.close_connection = True  # without a word
         elif kind == "failing-once" and len(self.server.asked) == 1:
@@ -39,6 +47,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(CONTENT if kind == "truncated" else body)))
         self.end_headers()
         with contextlib.suppress(OSError):  # of "longer" not all is fetched
+            if kind == "stalling":
+                self.wfile.write(body[:400_000])
+                self.server.may_end.wait(timeout=60)
             self.wfile.write(body)
 
     def log_message(self, *_):
@@ -49,8 +60,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        running.may_end = threading.Event()
         thread.start()
         yield running
+        running.may_end.set()
         running.shutdown()
         thread.join()
 
@@ -149,6 +162,66 @@ def test_what_cannot_be_fetched_is_told_with_the_way_out(archive, server, tmp_pa
         pass
     assert names(tmp_path) == []
     assert server.asked == [kind]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["silent", "stalling"])
+def test_a_server_that_says_no_more_is_not_waited_for(archive, server, tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.2)
+    message = "timed out - fetch pictures.tar.gz by hand and pass it with --source_archive"
+    with (
+        pytest.raises(MachineError, match=message) as caught,
+        download.fetched(archive(kind), str(tmp_path), tries=2),
+    ):
+        pass
+    assert caught.value.exit_code == 4
+    assert server.asked == [kind] * 2
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("room", [0, 300_000, len(CONTENT) - 1])
+def test_a_disk_that_is_full_is_not_tried_again(archive, server, tmp_path, no_file_beyond, room):
+    with (
+        no_file_beyond(room),
+        pytest.raises(OSError, match="File too large"),
+        download.fetched(archive("good"), str(tmp_path), tries=3),
+    ):
+        pass
+    assert server.asked == ["good"]
+    assert names(tmp_path) == []
+
+
+FETCH = """
+import sys
+from datasets import download
+url, size, sha256, directory = sys.argv[1:]
+with download.fetched(download.Archive(url, int(size), sha256), directory):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "left"), [(signal.SIGINT, []), (signal.SIGKILL, ["pictures.tar.gz.part"])]
+)
+def test_after_a_download_that_was_stopped_halfway_the_next_one_is_whole(
+    archive, tmp_path, number, left
+):
+    stalling = archive("stalling")
+    part = tmp_path / "pictures.tar.gz.part"
+    with subprocess.Popen(
+        [sys.executable, "-c", FETCH, *map(str, stalling), tmp_path],
+        env={"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while not (part.exists() and part.stat().st_size):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(timeout=60)
+    assert names(tmp_path) == left
+    with download.fetched(archive("good"), str(tmp_path), tries=1) as path:
+        assert path.read_bytes() == CONTENT
+    assert names(tmp_path) == []
 
 
 def test_no_server(tmp_path):
