@@ -22,7 +22,7 @@ _STEP = re.compile(r"global step (\d+): ")
 # Half of the runs are of a small net, the others of the three that people use.
 NETS = ("cifarnet", "mobilenet_v1_025", "cifarnet", "inception_v1", "cifarnet", "resnet_v1_50")
 SIZES = {"cifarnet": 16, "mobilenet_v1_025": 16, "inception_v1": 32, "resnet_v1_50": 32}
-EXPECTED = re.compile(
+_EXPECTED = re.compile(
     r"\.lock|checkpoint|flags\.txt|run\.json|graph\.pbtxt|events\.out\.tfevents\..*"
     r"|model\.ckpt-\d+\.(index|meta|sha256|data-00000-of-00001)"
 )
@@ -38,14 +38,16 @@ class Setting(NamedTuple):
 SMALL = Setting("cifarnet", "momentum")
 
 
-def flags(trial: Trial, setting: Setting, directory: Path, keep: int = KEPT) -> list[str]:
-    """The command line of a run."""
+def flags(
+    trial: Trial, setting: Setting, directory: Path, keep: int = KEPT, every: int = INTERVAL
+) -> list[str]:
+    """The command line of a run that saves every so many steps."""
     return [
         *(f"--dataset_name={conversion.NAME}", f"--dataset_dir={conversion.old_dataset(trial)}"),
         *(f"--model_name={setting.net}", f"--train_image_size={SIZES[setting.net]}"),
         *(f"--optimizer={setting.optimizer}", "--learning_rate=0.001", "--batch_size=4"),
         *("--inter_op_threads=1", "--intra_op_threads=1", "--num_preprocessing_threads=2"),
-        *(f"--max_number_of_steps={STEPS}", f"--save_interval_steps={INTERVAL}"),
+        *(f"--max_number_of_steps={STEPS}", f"--save_interval_steps={every}"),
         *("--save_summaries_steps=2", "--log_every_n_steps=1", f"--keep_checkpoint_max={keep}"),
         f"--train_dir={directory}",
     ]
@@ -71,7 +73,7 @@ def digest(directory: Path, step: int) -> str:
 class Reference(NamedTuple):
     """An uninterrupted run."""
 
-    directory: Path  # with all its checkpoints
+    directory: Path  # that of SMALL has all its checkpoints, others have none
     digests: dict[int, str]  # by step
     seconds: float  # it took, in a fork
 
@@ -80,12 +82,14 @@ def reference(trial: Trial, setting: Setting) -> Reference:
     """The uninterrupted run of a setting, which is made once."""
 
     def make(directory: Path) -> None:
-        conversion.old_dataset(trial)
+        every = 1 if setting == SMALL else INTERVAL
+        command = flags(trial, setting, directory, keep=0, every=every)
         started = time.monotonic()
-        script = Script(trial, TRAIN, *flags(trial, setting, directory, keep=0), cold=False)
-        script.finish({0})
+        Script(trial, TRAIN, *command, cold=False).finish({0})
         seconds = time.monotonic() - started
-        digests = {step: digest(directory, step) for step in SAVED}
+        digests = {step: digest(directory, step) for step in checkpoints.steps(directory)}
+        for path in directory.glob("model.ckpt-*") if setting != SMALL else ():
+            path.unlink()
         (directory / "reference.json").write_text(json.dumps([digests, seconds]))
 
     directory = trial.once("-".join(setting), make)
@@ -137,21 +141,20 @@ class Watched:
         for path in self.directory.glob("events.out.tfevents.*"):
             check_events(trial, path)
 
-    def check_end(self) -> None:
-        """After the run has come to its end."""
+    def check_end(self, *more: str) -> None:
+        """After the run has come to its end.
+
+        Args:
+            more: names that the directory may hold beside the usual.
+        """
         trial = self._trial
         steps = checkpoints.steps(self.directory)
         kept = list(SAVED[-KEPT:])
         trial.expect(steps == kept, "lost", f"checkpoints {steps} at the end, not {kept}")
-        check_names(trial, self.directory)
+        names = sorted(path.name for path in self.directory.iterdir() if path.name not in more)
+        left = [name for name in names if not _EXPECTED.fullmatch(name)]
+        trial.expect(not left, "left-overs", f"in the run directory: {', '.join(left)}")
         trial.checked["runs"] += 1
-
-
-def check_names(trial: Trial, directory: Path) -> None:
-    """A run directory holds only what README says of it."""
-    names = sorted(path.name for path in directory.iterdir())
-    more = [name for name in names if not EXPECTED.fullmatch(name)]
-    trial.expect(not more, "left-overs", f"in the run directory: {', '.join(more)}")
 
 
 def check_events(trial: Trial, path: Path) -> None:
@@ -211,16 +214,14 @@ def killed_at_random(trial: Trial) -> None:
         watched = Watched(trial, expected, directory)
 
 
-def begun(trial: Trial, step: int) -> Path:
-    """A run directory that has come to the checkpoint of a step."""
+def begun(trial: Trial, *saved: int) -> Path:
+    """A directory of a run of SMALL that was killed when it had the checkpoints of these steps."""
     expected = reference(trial, SMALL)
     directory = trial.directory / "run"
     directory.mkdir()
-    saved = [one for one in SAVED if one <= step][-KEPT:]
-    for path in expected.directory.iterdir():
-        match = re.match(r"model\.ckpt-(\d+)\.", path.name)
-        if path.name in ("run.json", "flags.txt") or (match and int(match[1]) in saved):
-            shutil.copy(path, directory)
+    names = [f"model.ckpt-{step}.*" for step in saved]
+    for path in (path for name in names for path in expected.directory.glob(name)):
+        shutil.copy(path, directory)
     return directory
 
 
@@ -229,7 +230,7 @@ def killed_at_call(trial: Trial) -> None:
 
     It saves two more and deletes one.
     """
-    directory = begun(trial, 6)
+    directory = begun(trial, 3, 6)
     expected = reference(trial, SMALL)
     watched = Watched(trial, expected, directory)
     command = flags(trial, SMALL, directory)

@@ -1,0 +1,164 @@
+"""Disks that are full: at every write, and at random sizes of the files or of the disk."""
+
+import contextlib
+import json
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from core import files
+from tests.slow.campaign import calls, conversion, training
+from tests.slow.campaign.processes import CONVERT, EVALUATE, TRAIN, Script, run
+from tests.slow.campaign.trials import Row, Trial
+
+CODES = (0, 4)  # 0: nothing that counts was to be written after the disk was full
+_OLD_RESULTS = '{"old": true}'
+
+
+def _check_cleared(trial: Trial, directory: Path) -> None:
+    left = [path.name for path in files.unfinished(directory)]
+    trial.expect(not left, "left-overs", f"after a full disk: {', '.join(left)}")
+
+
+def conversion_full(trial: Trial) -> None:
+    """The disk is full from the first write of a conversion on, from the second, ..."""
+    older = trial.number % 2 == 1
+    directory = conversion.prepare(trial, older)
+    command = conversion.new_flags(trial, directory)
+    script = calls.full_from(trial, CONVERT, command, directory, trial.number // 2)
+    _after_conversion(trial, script, directory, older)
+
+
+def _after_conversion(trial: Trial, script: Script, directory: Path, older: bool) -> None:
+    trial.checked[f"ended with {script.finish(CODES)}"] += 1
+    _check_cleared(trial, directory)
+    conversion.check_undivided(trial, directory, older)
+
+
+def training_full(trial: Trial) -> None:
+    """The disk is full from the first write of a run that goes on, from the second, ..."""
+    directory = training.begun(trial, 3, 6)
+    watched = training.Watched(trial, training.reference(trial, training.SMALL), directory)
+    command = training.flags(trial, training.SMALL, directory)
+    script = calls.full_from(trial, TRAIN, command, directory, trial.number)
+    _after_training(trial, script, watched)
+    watched.check(run(trial, TRAIN, *command))
+    watched.check_end()
+
+
+def _after_training(trial: Trial, script: Script, watched: training.Watched) -> None:
+    code = script.finish(CODES)
+    trial.checked[f"ended with {code}"] += 1
+    watched.check(script)
+    _check_cleared(trial, watched.directory)
+    if code == 0:
+        trial.expect(watched.newest == training.STEPS, "lost", "exit code 0, but not all is saved")
+
+
+def events_full(trial: Trial) -> None:
+    """No event file can be written, from the first write of one on, from the second, ..."""
+    directory = trial.directory / "run"
+    watched = training.Watched(trial, training.reference(trial, training.SMALL), directory)
+    command = training.flags(trial, training.SMALL, directory)
+
+    def concerns(call: calls.Call) -> bool:
+        return call.fills and Path(call.path).name.startswith("events.out.tfevents.")
+
+    script = calls.full_from(trial, TRAIN, command, directory, trial.number, concerns)
+    script.finish({0})
+    told = script.output().count("events.out.tfevents.")
+    trial.expect(told == 1, "exit code", f"{told} warnings about the event file")
+    watched.check(script)
+    watched.check_end()
+
+
+def evaluation_full(trial: Trial) -> None:
+    """The disk is full from the first write of an evaluation on, from the second, ..."""
+    directory = _results(trial)
+    command = _evaluation(trial, directory)
+    script = calls.full_from(trial, EVALUATE, command, directory, trial.number)
+    _after_evaluation(trial, script, directory)
+
+
+def _results(trial: Trial) -> Path:
+    directory = trial.directory / "eval"
+    directory.mkdir()
+    (directory / "results.json").write_text(_OLD_RESULTS)
+    return directory
+
+
+def _evaluation(trial: Trial, directory: Path) -> list[str]:
+    checkpoint = training.reference(trial, training.SMALL).directory
+    threads = ["--inter_op_threads=1", "--intra_op_threads=1"]
+    return [f"--checkpoint_path={checkpoint}", f"--eval_dir={directory}", *threads]
+
+
+def _after_evaluation(trial: Trial, script: Script, directory: Path) -> None:
+    code = script.finish(CODES)
+    trial.checked[f"ended with {code}"] += 1
+    found = (directory / "results.json").read_text()
+    try:
+        step = json.loads(found).get("global_step")
+    except ValueError:
+        step = "torn"
+    allowed = (training.STEPS,) if code == 0 else (training.STEPS, None)
+    trial.expect(step in allowed, "lost", f"ended with {code}, results.json is of step {step}")
+    _check_cleared(trial, directory)
+
+
+@contextlib.contextmanager
+def small_disk(directory: Path, size: int) -> Iterator[bool]:
+    """A file system of so many bytes in place of a directory; False if that is not allowed."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def limited(trial: Trial) -> None:
+    """Files cannot grow beyond a random size, or the disk has a random size (that needs root)."""
+    size = int(10 ** trial.random.uniform(4, 7))
+    subject = ("training", "conversion", "evaluation")[trial.number % 3]
+    place = trial.directory / "place"
+    place.mkdir()
+    if trial.number // 3 % 2:
+        with small_disk(place, size) as allowed:
+            if allowed:
+                _on_small_disk(trial, subject, place, before=None)
+                trial.checked["small disks"] += 1
+    else:
+        limit = (size, resource.RLIM_INFINITY)
+        _on_small_disk(
+            trial, subject, place, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        )
+        trial.checked["size limits"] += 1
+
+
+def _on_small_disk(trial: Trial, subject: str, place: Path, before) -> None:
+    if subject == "conversion":
+        command = conversion.new_flags(trial, place)
+        conversion.new_dataset(trial)
+        script = Script(trial, CONVERT, *command, before=before)
+        _after_conversion(trial, script, place, older=False)
+    elif subject == "evaluation":
+        directory = _results(trial)
+        script = Script(trial, EVALUATE, *_evaluation(trial, directory), before=before)
+        _after_evaluation(trial, script, directory)
+    else:
+        watched = training.Watched(trial, training.reference(trial, training.SMALL), place)
+        command = training.flags(trial, training.SMALL, place)
+        _after_training(trial, Script(trial, TRAIN, *command, before=before), watched)
+
+
+ROWS = (
+    Row("disk_full_conversion", conversion_full),
+    Row("disk_full_training", training_full),
+    Row("disk_full_events", events_full),
+    Row("disk_full_evaluation", evaluation_full),
+    Row("disk_full_sizes", limited, 120),
+)
