@@ -158,6 +158,7 @@ def examples(
         DataError: a bad file, or too many of them; or a split without any picture, or a class
             without one to train on.
     """
+    animated: list[str] = []
 
     def read(item: tuple[File, Content]) -> tuple[str, Example] | Skipped:
         file, expected = item
@@ -167,6 +168,8 @@ def examples(
             if hashlib.sha256(content).digest() != expected.sha256:
                 raise DataError("changed during the conversion")
             image = images.load(content, max_pixels)
+            if images.is_animated(content):
+                animated.append(printable(file.path))
         except (DataError, OSError) as error:
             reason = error.what if isinstance(error, DataError) else error.strerror or str(error)
             return Skipped(printable(file.path), reason)
@@ -186,6 +189,12 @@ def examples(
             split, example = item
             counts[split][example.label] += 1
         yield item
+    if animated:
+        logging.warning(
+            "of pictures with several frames the first one is taken: %d, such as %s",
+            len(animated),
+            min(animated),
+        )
     shares = {"validation": validation_fraction, "test": test_fraction}
     _check_counts(folder, counts, {} if folder.splits else shares)
 

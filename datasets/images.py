@@ -97,6 +97,15 @@ def image_format(head: bytes) -> str:
     return match.lastgroup.replace("_", " ") if match else ""
 
 
+def is_animated(data: bytes) -> bool:
+    """Whether an image file that `load` takes has more frames than the one that counts."""
+    with _READERS[image_format(data)](io.BytesIO(data)) as picture:
+        try:
+            return getattr(picture, "is_animated", False)
+        except Exception:  # the next frame is damaged, which is none of our business
+            return True
+
+
 def load(data: bytes, max_pixels: int = MAX_PIXELS) -> EncodedImage:
     """Checks an image file, and turns it into what a record holds.
 

@@ -1,6 +1,8 @@
 import gzip
 import http.server
 import io
+import os
+import pickle
 import tarfile
 import threading
 
@@ -200,11 +202,22 @@ CONTENT = OFFICIAL[0][1]
         [member(NAMES[0], kind=tarfile.LNKTYPE, link="../../canary/file")],
         [member(NAMES[0], kind=tarfile.FIFOTYPE)],
         [member(NAMES[0], kind=tarfile.CHRTYPE)],
+        [member(NAMES[0], kind=tarfile.BLKTYPE)],
         [member(NAMES[0], kind=tarfile.DIRTYPE)],
         [
             member("way", kind=tarfile.SYMTYPE, link="../canary"),
             member("way/file", b"overwritten"),
             member("way/test_batch.bin.exe", b"new"),
+        ],
+        [
+            member("a", kind=tarfile.SYMTYPE, link="."),
+            member("a/b", kind=tarfile.SYMTYPE, link=".."),
+            member("a/b/c", kind=tarfile.SYMTYPE, link="canary"),
+            member("a/b/c/file", b"overwritten"),
+        ],
+        [
+            member("link", kind=tarfile.LNKTYPE, link="../canary/file"),
+            member("link", b"overwritten"),
         ],
         [member("../canary/file", b"overwritten"), member("../canary/new", b"new")],
     ],
@@ -212,10 +225,38 @@ CONTENT = OFFICIAL[0][1]
 def test_of_a_malicious_archive_nothing_is_used_or_written(archive, tmp_path, malicious):
     (tmp_path / "canary").mkdir()
     (tmp_path / "canary" / "file").write_text("as it was")
+    absolute = [member(f"{tmp_path}/canary/{name}", b"overwritten") for name in ("file", "new")]
     with pytest.raises(DataError, match=f"^{NAMES[0]} not in the archive"):
-        list(cifar10.members(archive(malicious, files=OFFICIAL[1:])))
+        list(cifar10.members(archive([*malicious, *absolute], files=OFFICIAL[1:])))
     assert (tmp_path / "canary" / "file").read_text() == "as it was"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.tar.gz", "canary", "file"]
+
+
+class Payload:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("name", ["data_batch_{}", "data_batch_{}.bin", "test_batch.bin"])
+@pytest.mark.parametrize("size", [0, ROWS * 3073])
+def test_pickles_are_never_opened(archive, tmp_path, name, size):
+    touched = tmp_path / "touched"
+    payloads = [
+        Payload(os.system, f"touch {touched}"),
+        Payload(eval, f"open({str(touched)!r}, 'w')"),
+        Payload(np.save, str(touched), 1),
+        {"data": [Payload(os.mkdir, str(touched))], "labels": [0]},
+    ]
+    pickles = [pickle.dumps(payload, protocol=2).ljust(size, b".") for payload in payloads]
+    named = [(name.format(number), content) for number, content in enumerate(pickles, start=1)]
+    with pytest.raises(DataError):
+        examples(archive(files=named), tmp_path)
+    assert not touched.exists()
 
 
 @pytest.mark.parametrize("name", ["/tmp/{}", "../../{}", "{}", "a/../../b/{}"])

@@ -3,6 +3,8 @@ import contextlib
 import io
 import os
 import shutil
+import socket
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +276,10 @@ def test_links(tmp_path):
     (root / "cat" / "broken.png").symlink_to("nothing")
     (root / "cat" / "itself.png").symlink_to("itself.png")
     (root / "cat" / "loop").symlink_to(".")
+    (root / "cat" / "up").symlink_to("..")
+    (root / "dog" / "there").symlink_to("back.png")
+    (root / "dog" / "back.png").symlink_to("there")
+    (root / "dog" / "zero.png").symlink_to("/dev/zero")
     (root / "linked").symlink_to("cat")
     folder = image_folder.scan(str(root))
     assert folder.class_names == ("cat", "dog")
@@ -284,6 +290,10 @@ def test_links(tmp_path):
         ("cat/itself.png", "broken link"),
         ("cat/loop", "link to a folder (not followed)"),
         ("cat/outside.png", "link that leaves the folder"),
+        ("cat/up", "link to a folder (not followed)"),
+        ("dog/back.png", "broken link"),
+        ("dog/there", "broken link"),
+        ("dog/zero.png", "link that leaves the folder"),
         ("linked", "link to a folder (not followed)"),
     )
 
@@ -306,6 +316,28 @@ def test_a_fifo_is_bad_and_never_opened(tmp_path):
     found = convert(folder, on_bad_image="skip", max_bad_fraction=1)
     bad = [item for item in found if isinstance(item, Skipped)]
     assert bad == [("cat/pipe.png", "not a regular file"), ("cat/000.png", "not a regular file")]
+
+
+@pytest.mark.timeout(20)
+def test_sockets_and_devices_are_bad_and_never_opened(tmp_path):
+    root = tree(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(root / "cat" / "socket.png"))
+    names = ["cat/socket.png"]
+    if os.geteuid() == 0:  # nobody else may make a device
+        os.mknod(root / "cat" / "zero.png", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        names.append("cat/zero.png")
+    found = converted(root, on_bad_image="skip", max_bad_fraction=1)
+    bad = [item for item in found if isinstance(item, Skipped)]
+    assert bad == [(name, "not a regular file") for name in names]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_bad(tmp_path):
+    root = tree(tmp_path)
+    (root / "cat" / "000.png").chmod(0)
+    with pytest.raises(DataError, match=r"^Permission denied \(.*cat/000\.png\)"):
+        converted(root)
 
 
 def test_a_folder_named_like_a_picture_is_a_folder(tmp_path):
@@ -349,6 +381,29 @@ def test_a_bad_file_is_skipped_and_told(tmp_path, name):
     told = [item for item in found if isinstance(item, Skipped)]
     assert told == [(f"dog/{name}".replace("\n", r"\n"), BAD[name][1])]
     assert len(found) == 9
+
+
+def test_animations_are_told_in_one_line(tmp_path, caplog):
+    frames = [PIL.Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    root = tree(tmp_path)
+    for name in ("cat/b.gif", "cat/a.gif", "dog/c.webp", "dog/d.png", "dog/e.tiff"):
+        frames[0].save(root / name, save_all=True, append_images=frames[1:])
+    frames[0].save(root / "dog" / "one.gif")
+    assert len(converted(root)) == 14
+    assert caplog.messages == [
+        "of pictures with several frames the first one is taken: 5, such as cat/a.gif"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_what_a_file_is_called_does_not_matter(tmp_path, kind):
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (6, 4), "red").save(buffer, kind)
+    endings = ("png", "jpg", "gif", "bmp", "webp", "tiff", "txt.jpeg", "")
+    root = write(tree(tmp_path), {f"cat/x.{end}": buffer.getvalue() for end in endings})
+    made = {example[:4] for _, example in converted(root) if example.filename.startswith(b"cat/x.")}
+    assert len(made) == 1
+    assert made.pop()[1] == ("jpeg" if kind in ("JPEG", "WEBP") else "png")
 
 
 def test_too_many_bad_files(tmp_path):

@@ -298,6 +298,12 @@ def test_truncated_files_are_refused(name):
         # Only what is not needed may be missing: later frames, the end mark of a GIF, padding.
         assert whole.encoded != data, f"kept with {cut} of {len(data)} bytes"
         assert image.encoded == whole.encoded, f"{cut} of {len(data)} bytes"
+        assert images.is_animated(data[:cut]) in (True, False)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_animations_are_known(name):
+    assert images.is_animated(SOURCES[name]) is ("animated" in name)
 
 
 def test_truncation_is_named():
@@ -326,6 +332,7 @@ def test_one_damaged_byte_never_breaks_out():
                 reasons.append(error.what)
             else:
                 assert min(image.height, image.width) > 0
+                assert images.is_animated(bytes(damaged)) in (True, False)
     assert len(reasons) > 50
     assert all(reason.isprintable() for reason in reasons)
 
@@ -432,6 +439,11 @@ for file_format, options in (
     mode = "P" if file_format == "PNG" else "RGB"
     picture.convert(mode).save(buffer, file_format, **options)
     images.load(buffer.getvalue())
+noise = io.BytesIO()
+PIL.Image.effect_noise((64, 64), 50).save(noise, "JPEG")
+damaged = bytearray(noise.getvalue())
+damaged[len(damaged) // 2] ^= 0x55  # libjpeg remarks on it, and decodes
+images.load(bytes(damaged))
 large = io.BytesIO()
 PIL.Image.new("1", (10000, 9000)).save(large, "TIFF", compression="group4")  # PIL warns at 89 Mpx
 images.load(large.getvalue(), max_pixels=100_000_000)
