@@ -203,6 +203,7 @@ def test_missing_record_files_are_told(copy):
         (b"one line of text\n" * 9, "not a TFRecord file, or its first bytes are damaged"),
         (b"text", "truncated"),
     ],
+    ids=["gzip", "text", "short text"],
 )
 def test_what_is_no_record_file_is_told(copy, content, what):
     (copy / SHARD).write_bytes(content)
