@@ -28,8 +28,7 @@ def main(config: Any) -> None:
     evaluation.check_classes(dataset, config)
     with tf.Graph().as_default():
         evaluator = evaluation.Evaluator(dataset, config)
-        for checkpoint in evaluation.checkpoints_to_evaluate(config):
-            result = evaluator.evaluate(checkpoint)
+        for result in evaluation.results(evaluator, config):
             evaluation.write(result, dataset, config)
     if dataset.num_classes <= LARGEST_TABLE:
         print(evaluation.confusion_table(result, dataset.class_names[config.labels_offset :]))

@@ -7,13 +7,11 @@ The run directory holds checkpoints, TensorBoard's event files, flags.txt and ru
 command resumes a run that was stopped.
 """
 
-import dataclasses
 from typing import Any
 
 import datasets
 from core import script
 from engine import flags
-from nets.nets_factory import NETS
 
 
 def main(config: Any) -> None:
@@ -24,11 +22,7 @@ def main(config: Any) -> None:
     from core.compat import tf
     from engine import input_pipeline, model, optimization, run_dir, summaries, training
 
-    config = dataclasses.replace(
-        config,
-        preprocessing_name=config.preprocessing_name or NETS[config.model_name].preprocessing,
-        train_image_size=config.train_image_size or model.default_image_size(config.model_name),
-    )
+    config = run_dir.settled(config)
     run = run_dir.describe(dataset, config)
     if run_dir.finished(config):
         return

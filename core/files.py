@@ -129,20 +129,23 @@ def sweep(directory: Path) -> None:
             path.unlink()
 
 
-def check_space(directory: Path, needed: int, what: str) -> None:
+def check_space(
+    directory: Path, needed: int, what: str, remedy: str = "free some space, or use another disk"
+) -> None:
     """MachineError if the disk of a directory has less than the needed bytes free.
 
     Args:
         directory: where `what` is to be written.
         needed: bytes.
         what: what needs them, for the message.
+        remedy: what to do about it.
     """
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise MachineError(
             f"disk full: {what} needs about {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free",
             where=str(directory),
-            remedy="free some space, or use another disk",
+            remedy=remedy,
         )
 
 

@@ -1,10 +1,13 @@
 """Checkpoints: found, written and read back.
 
 A checkpoint is model.ckpt-N.index with its .data and .meta files, as tf.train.Saver writes them,
-so that TF-Slim's tools read ours and the other way round. Which ones exist is told by the files
-themselves; the text file `checkpoint` is written for other tools and never trusted.
+so that TF-Slim's tools read ours and the other way round. Beside them stands model.ckpt-N.sha256
+with the checksums of the three, as the sha256sum tool writes and checks them. Which checkpoints
+exist is told by the files themselves; the text file `checkpoint` is written for other tools and
+never trusted.
 """
 
+import glob
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,25 +17,30 @@ from absl import logging
 
 from core import files
 from core.compat import tf
-from core.errors import CheckpointError, DivergedError, FlagError
+from core.errors import CheckpointError, DivergedError, FlagError, MachineError
 from engine import flags, model
 from engine.optimization import names_in_scopes
 from nets.nets_factory import NETS
 
 _NAME = "model.ckpt"
 _STATE_FILE = "checkpoint"
+_SUMS = ".sha256"
+_ENDING = r"\.(index|meta|sha256|data-\d+-of-\d+)$"
+_CORRUPT = "corrupt"  # sub-directory for checkpoints that were found damaged
+# What TensorFlow raises for a damaged checkpoint: a ValueError for a text that it cannot decode, an
+# IndexError where a file ends too early, a RuntimeError for what it has no class for.
+_UNREADABLE = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
 
 Restore = Callable[[tf.Session], None]
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps of which a directory holds a complete checkpoint, in ascending order."""
-    found = []
-    for path in directory.glob(f"{_NAME}-*.index"):
-        match = re.fullmatch(rf"{re.escape(_NAME)}-(\d+)\.index", path.name)
-        if match and _data_files(path):
-            found.append(int(match[1]))
-    return sorted(found)
+    """The steps of which a directory holds a checkpoint, in ascending order."""
+    found = (
+        re.fullmatch(rf"{re.escape(_NAME)}-(\d+)\.index", path.name)
+        for path in directory.glob(f"{_NAME}-*.index")
+    )
+    return sorted(int(match[1]) for match in found if match)
 
 
 def prefix(directory: Path, step: int) -> str:
@@ -46,60 +54,153 @@ def step_of(path: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def resolve(path: str) -> str:
-    """The checkpoint that a path means, as a prefix.
+def candidates(path: str) -> list[str]:
+    """The checkpoints that a path can mean, as prefixes, the first choice first.
 
     Args:
-        path: a directory (its newest checkpoint is meant), a checkpoint's prefix, or any one of
-            its files.
+        path: a directory (its newest checkpoint is meant, or if that is damaged the one before), a
+            checkpoint's prefix, any one of its files, or a single file of the format that
+            TF-Slim's oldest checkpoints have.
 
     Raises:
         CheckpointError: there is no checkpoint.
     """
     if Path(path).is_dir():
-        found = steps(Path(path))
-        if found:
-            return prefix(Path(path), found[-1])
+        found = [prefix(Path(path), step) for step in reversed(steps(Path(path)))]
         # A checkpoint of other tools may have any name; then the state file is all there is.
-        latest = tf.train.latest_checkpoint(path)
-        if latest:
-            return latest
-        raise CheckpointError("no checkpoint in the directory yet", where=path)
-    stripped = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
-    if not Path(f"{stripped}.index").is_file():
+        found = found or list(filter(None, [tf.train.latest_checkpoint(path)]))
+        if not found:
+            raise CheckpointError("no checkpoint in the directory yet", where=path)
+        return found
+    stripped = re.sub(_ENDING, "", path)
+    if not (Path(f"{stripped}.index").is_file() or Path(stripped).is_file()):
         raise CheckpointError(
             "no such checkpoint",
             where=path,
             remedy="pass a run directory or a prefix such as DIR/model.ckpt-1234",
         )
-    return stripped
+    return [stripped]
+
+
+def resolve(path: str) -> str:
+    """The first of the `candidates` that is intact; those before it are warned about.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or none that is intact.
+    """
+    found = candidates(path)
+    for checkpoint in found:
+        try:
+            check_intact(checkpoint)
+        except CheckpointError as error:
+            if checkpoint not in candidates(path):  # deleted by a training that goes on
+                return resolve(path)
+            if checkpoint == found[-1]:
+                raise
+            logging.warning("%s; falling back to the checkpoint before", error)
+        else:
+            break
+    return checkpoint
+
+
+def check_intact(path: str) -> None:
+    """Compares the files of a checkpoint with their checksums.
+
+    A checkpoint of other tools has no .sha256 file. Then its variables are read, against the
+    checksums that TensorFlow keeps of each.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged; the file is named.
+    """
+    sums = Path(f"{path}{_SUMS}")
+    if not sums.exists():
+        _read_all(path)
+        return
+    try:
+        lines = sums.read_text(encoding="utf-8").splitlines()
+        expected = dict(reversed(line.split("  ")) for line in lines)
+    except ValueError:  # not UTF-8, or not two columns
+        raise CheckpointError("not a list of checksums", where=str(sums)) from None
+    there = {file.name for file in _files(path) if file != sums}
+    for name in sorted(there ^ expected.keys()):
+        what = "missing, but listed" if name in expected else "not listed"
+        raise CheckpointError(f"{name} is {what}", where=str(sums))
+    for name in sorted(there):
+        if files.sha256(sums.with_name(name)) != expected[name]:
+            raise CheckpointError(
+                f"damaged: its checksum is not that in {sums.name}", where=str(sums.with_name(name))
+            )
+
+
+def _read_all(path: str) -> None:
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: str, error: Exception) -> CheckpointError:
+    return CheckpointError(f"damaged checkpoint: {_reason(error)}", where=path)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what TensorFlow or the operating system says."""
+    text = getattr(error, "strerror", None) or getattr(error, "message", str(error))
+    return text.split("\n")[0]
+
+
+def _files(path: str) -> list[Path]:
+    """All files of a checkpoint, the index first."""
+    found = Path(path).parent.glob(f"{glob.escape(Path(path).name)}.*")
+    ours = (file for file in found if re.search(_ENDING, file.name))
+    return sorted(ours, key=lambda file: (file.suffix != ".index", file.name))
 
 
 def starting_point(directory: Path, config: Any) -> Restore:
     """Decides where training starts, and returns the function that brings a session there.
 
-    1. A checkpoint in the run directory: resume, all variables and the global step.
+    1. A checkpoint in the run directory: resume, all variables and the global step. If the newest
+       is damaged, it is moved to the sub-directory `corrupt`, and the one before it is taken.
     2. --checkpoint_path: warm start, the model's variables only, from global step 0.
     3. Neither: start from scratch.
 
-    Call it when the graph is complete.
+    Call it when the graph is complete, and hold the directory's lock.
 
     Raises:
         FlagError: the checkpoint does not fit the model or the flags.
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read, or no one in the run directory.
     """
-    found = steps(directory)
-    if found:
+    if steps(directory):
         if config.checkpoint_path:
             logging.info(
                 "Ignoring --checkpoint_path because a checkpoint already exists in %s", directory
             )
-        path = prefix(directory, found[-1])
-        return _resume(path)
+        return _resume(_newest_intact(directory))
     if config.checkpoint_path:
         return _warm_start(resolve(config.checkpoint_path), config)
     initialize = tf.global_variables_initializer()
     return lambda session: session.run(initialize)
+
+
+def _newest_intact(directory: Path) -> str:
+    """The checkpoint to resume from; newer ones, which are damaged, are moved out of the way."""
+    try:
+        intact = resolve(str(directory))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"no checkpoint of the run is intact; the oldest: {error.what}",
+            where=error.where,
+            remedy="to begin anew use another --train_dir",
+        ) from None
+    for step in steps(directory):
+        if step > step_of(intact):
+            corrupt = files.make_directory(directory / _CORRUPT)
+            for file in _files(prefix(directory, step)):
+                file.replace(corrupt / file.name)
+            logging.warning("moved the damaged checkpoint of step %d to %s", step, corrupt)
+    return intact
 
 
 def restorer(variables: dict[str, tf.Variable]) -> Callable[[tf.Session, str], None]:
@@ -112,10 +213,8 @@ def restorer(variables: dict[str, tf.Variable]) -> Callable[[tf.Session, str], N
     def restore(session: tf.Session, path: str) -> None:
         try:
             saver.restore(session, path)
-        except (tf.errors.OpError, ValueError) as error:
-            raise CheckpointError(
-                f"damaged checkpoint: {str(error).splitlines()[0]}", where=path
-            ) from None
+        except _UNREADABLE as error:
+            raise _damaged(path, error) from None
 
     return restore
 
@@ -221,14 +320,8 @@ def _shape(shapes: dict[str, list[int]], name: str) -> str:
 def _shapes(path: str) -> dict[str, list[int]]:
     try:
         return tf.train.load_checkpoint(path).get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"cannot read the checkpoint: {str(error).splitlines()[0]}", where=path
-        ) from None
-
-
-def _data_files(index: Path) -> list[Path]:
-    return list(index.parent.glob(f"{index.stem}.data-*"))
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
 
 
 class Writer:
@@ -239,6 +332,9 @@ class Writer:
     Args:
         directory: the run directory.
         keep: how many checkpoints to keep; 0 keeps all.
+
+    Raises:
+        MachineError: the disk has no room for them.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
@@ -250,49 +346,85 @@ class Writer:
         self._finite = tf.stack([tf.reduce_all(tf.is_finite(v.read_value())) for v in floats])
         # The same for each checkpoint, and for a large net slow to make.
         self._meta_graph = self._saver.export_meta_graph().SerializeToString()
+        self._check_space(variables)
 
     def save(self, session: tf.Session, step: int) -> None:
         """Writes the checkpoint of a step, unless it exists.
 
         Raises:
             DivergedError: a variable is not finite; nothing is written.
+            MachineError: the disk is full; the checkpoints before are as they were.
         """
         if step in steps(self._directory):
             return
-        self._check_finite(session, step)
-        path = prefix(self._directory, step)
+        bad = self._first_bad(session)
+        if bad:
+            raise self._diverged(f"{bad} is not finite at step {step}")
+        try:
+            self._write(session, step)
+        except (tf.errors.OpError, OSError) as error:
+            raise MachineError(
+                f"cannot write the checkpoint of step {step}: {_reason(error)}",
+                where=str(self._directory),
+                remedy=f"see to the disk; {self._last_good() or 'no step is saved'}",
+            ) from None
+        self._retain()
+
+    def diverged(self, session: tf.Session, what: str) -> DivergedError:
+        """The error of a run that cannot go on: what is wrong, the first variable that is not
+        finite, and the checkpoint to fall back to.
+        """
+        bad = self._first_bad(session)
+        return self._diverged(f"{what}; {bad} is not finite" if bad else what)
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(what, where=self._last_good(), remedy="lower --learning_rate")
+
+    def _last_good(self) -> str:
+        good = steps(self._directory)
+        return f"{prefix(self._directory, good[-1])} is the last good checkpoint" if good else ""
+
+    def _first_bad(self, session: tf.Session) -> str | None:
+        """The name of the first variable with a value that is not finite."""
+        finite = session.run(self._finite)
+        return None if finite.all() else self._names[finite.argmin()]
+
+    def _check_space(self, variables: list[tf.Variable]) -> None:
+        """Whether as many checkpoints as are kept, and the one being written, find room."""
+        size = len(self._meta_graph) + sum(
+            variable.shape.num_elements() * variable.dtype.size for variable in variables
+        )
+        missing = max(self._keep + 1 - len(steps(self._directory)), 1)
+        files.check_space(
+            self._directory,
+            size * missing,
+            f"a run that keeps {self._keep or 'all'} checkpoints",
+            remedy="free some space, or lower --keep_checkpoint_max",
+        )
+
+    def _write(self, session: tf.Session, step: int) -> None:
+        path = Path(prefix(self._directory, step))
         logging.info("Saving checkpoint to path %s", path)
         with files.staging(self._directory) as stage:
-            name = Path(path).name
-            self._saver.save(session, str(stage / name), write_meta_graph=False, write_state=False)
-            (stage / f"{name}.meta").write_bytes(self._meta_graph)
+            staged = stage / path.name
+            self._saver.save(session, str(staged), write_meta_graph=False, write_state=False)
+            staged.with_name(f"{path.name}.meta").write_bytes(self._meta_graph)
+            names = sorted(file.name for file in stage.iterdir())
+            sums = [f"{files.sha256(stage / name)}  {name}\n" for name in names]
+            staged.with_name(path.name + _SUMS).write_text("".join(sums), encoding="utf-8")
             # The index last: a checkpoint without it does not exist.
-            names = sorted(p.name for p in stage.iterdir() if p.suffix != ".index")
-            files.commit(stage, [*names, f"{name}.index"], self._directory)
+            names = [path.name + _SUMS, *sorted(names, key=lambda name: name.endswith(".index"))]
+            files.commit(stage, names, self._directory)
+
+    def _retain(self) -> None:
+        """Deletes the oldest checkpoints, and what an interrupted deletion has left."""
         found = steps(self._directory)
         kept = found[-self._keep :]  # all of them if 0
         self._write_state(kept)  # first: it then never names what is deleted
-        self._delete(found[: -len(kept)])
-
-    def _check_finite(self, session: tf.Session, step: int) -> None:
-        finite = session.run(self._finite)
-        if not finite.all():
-            raise self.diverged(f"{self._names[finite.argmin()]} is not finite at step {step}")
-
-    def diverged(self, what: str) -> DivergedError:
-        """The error of a run that cannot go on, with the checkpoint to fall back to."""
-        good = steps(self._directory)
-        where = f"{prefix(self._directory, good[-1])} is the last good checkpoint" if good else ""
-        return DivergedError(what, where=where, remedy="lower --learning_rate")
-
-    def _delete(self, old: list[int]) -> None:
-        for step in old:
-            path = Path(prefix(self._directory, step))
-            # The index first: what is left after a crash is then no checkpoint.
-            for ending in (".index", ".meta"):
-                path.with_name(path.name + ending).unlink(missing_ok=True)
-            for data in path.parent.glob(f"{path.name}.data-*"):
-                data.unlink()
+        there = {step_of(file.stem) for file in self._directory.glob(f"{_NAME}-*.*")}
+        for step in there - {None, *kept}:
+            for file in _files(prefix(self._directory, step)):
+                file.unlink()
 
     def _write_state(self, kept: list[int]) -> None:
         """The file `checkpoint`, with relative paths, so that a run directory can be moved."""

@@ -11,7 +11,7 @@ from absl import logging
 
 from core import files, progress
 from core.compat import tf
-from core.errors import DataError, FlagError
+from core.errors import CheckpointError, DataError, FlagError
 from datasets.spec import LoadedSplit
 from engine import (
     checkpoints,
@@ -27,6 +27,7 @@ from nets.nets_factory import NETS
 from preprocessing.preprocessing_factory import PREPROCESSING
 
 RESULTS_FILE = "results.json"
+_TRIES = 3  # to read a checkpoint of a run that goes on
 
 
 class Result(NamedTuple):
@@ -47,7 +48,7 @@ def settings(config: Any) -> Any:
     """
     if config.eval_interval_secs:
         _wait_for_first(config)  # run.json may not be there before
-    checkpoints.resolve(config.checkpoint_path)  # a mistyped path is to be told first
+    checkpoints.candidates(config.checkpoint_path)  # a mistyped path is to be told first
     directory = _run_directory(config)
     config = dataclasses.replace(config, eval_dir=config.eval_dir or str(directory / "eval"))
     run = run_dir.read(directory)
@@ -121,13 +122,17 @@ def _wait_for_first(config: Any) -> None:
         time.sleep(config.eval_interval_secs)
 
 
-def checkpoints_to_evaluate(config: Any) -> Iterator[str]:
-    """The checkpoint that --checkpoint_path means; with --eval_interval_secs, each newer one too.
+def results(evaluator: "Evaluator", config: Any) -> Iterator[Result]:
+    """The result of the checkpoint that --checkpoint_path means.
 
-    Ends when training has: nobody holds the run directory, and its newest checkpoint is done.
+    With --eval_interval_secs, that of each newer one too, until training ends: nobody holds the
+    run directory, and its newest checkpoint is done.
+
+    Raises:
+        FlagError, CheckpointError, DataError, DivergedError: as `Evaluator.evaluate`.
     """
     if not config.eval_interval_secs:
-        yield checkpoints.resolve(config.checkpoint_path)
+        yield _newest_result(evaluator, config.checkpoint_path)
         return
     directory = Path(config.checkpoint_path)
     done = None
@@ -136,13 +141,30 @@ def checkpoints_to_evaluate(config: Any) -> Iterator[str]:
         training_goes_on = files.is_locked(directory)
         steps = checkpoints.steps(directory)
         if steps and steps[-1] != done:
+            result = _newest_result(evaluator, config.checkpoint_path)
             done = steps[-1]
-            yield checkpoints.prefix(directory, done)
+            yield result
         elif not training_goes_on:
             return
         else:
             logging.info("Waiting for a new checkpoint in %s", directory)
             time.sleep(config.eval_interval_secs)
+
+
+def _newest_result(evaluator: "Evaluator", path: str) -> Result:
+    """The result of the checkpoint that a path means now.
+
+    Training may delete a checkpoint while it is read; then the newest is another one.
+    """
+    for _ in range(_TRIES - 1):
+        checkpoint = checkpoints.resolve(path)
+        try:
+            return evaluator.evaluate(checkpoint)
+        except CheckpointError:
+            if checkpoint in checkpoints.candidates(path):
+                raise
+            logging.info("%s was deleted meanwhile", checkpoint)
+    return evaluator.evaluate(checkpoints.resolve(path))
 
 
 class Evaluator:
@@ -246,10 +268,9 @@ def write(result: Result, dataset: LoadedSplit, config: Any) -> None:
         "accuracy": found.accuracy,
         "loss": found.loss,
     }
-    writer = summaries.event_writer(directory)
-    for tag, value in tags.items():
-        writer.add_summary(summaries.scalar(tag, value), result.step)
-    writer.close()
+    events = summaries.EventFile(directory)
+    events.add(step=result.step, summary=summaries.scalars(tags))
+    events.close()
     print(f"step {result.step}: {found.count} images in {result.seconds:.1f} s")
     print(f"eval/Accuracy[{found.accuracy:.4f}]")
     print(f"eval/Recall_5[{found.recall:.4f}]")

@@ -109,6 +109,16 @@ def _define_run(flag_values: absl_flags.FlagValues) -> None:
         "save_interval_steps", None, "Steps between two checkpoints, instead of seconds.", lower=1
     )
     group.integer("keep_checkpoint_max", 5, "Older checkpoints are deleted; 0: keep all.", lower=0)
+    group.boolean(
+        "allow_config_change",
+        False,
+        "Resume although flags that have a part in the result are not those of the run so far.",
+    )
+    group.boolean(
+        "allow_dataset_change",
+        False,
+        "Resume although the data are not those that the run has been trained on so far.",
+    )
 
 
 def _define_distribution(flag_values: absl_flags.FlagValues) -> None:

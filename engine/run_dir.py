@@ -7,6 +7,7 @@ mean. Evaluation reads it, so that --checkpoint_path is all it has to be told.
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from core import files
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
-from engine import checkpoints
+from engine import checkpoints, model
+from nets.nets_factory import NETS
 
 RUN_FILE = "run.json"
 FLAGS_FILE = "flags.txt"
@@ -54,6 +56,32 @@ _FIXED = (
     *("model_name", "preprocessing_name", "image_size", "channels", "use_grayscale"),
     *("class_names", "labels_offset", "moving_average_decay"),
 )
+# Flags that have no part in the numbers of a run that goes on. All others have one.
+_WITHOUT_EFFECT = {
+    *("given", "debug", "master", "train_dir", "dataset_dir", "dataset_name"),
+    *("max_number_of_steps", "log_every_n_steps", "keep_checkpoint_max"),
+    *("save_summaries_secs", "save_summaries_steps", "save_interval_secs", "save_interval_steps"),
+    *("checkpoint_path", "checkpoint_exclude_scopes", "ignore_missing_vars"),
+    *("allow_config_change", "allow_dataset_change", "num_preprocessing_threads"),
+}
+_THREADS = ("inter_op_threads", "intra_op_threads")
+
+
+def settled(config: Any) -> Any:
+    """The configuration with what was left to a default filled in.
+
+    Preprocessing and image size are those of the net. The numbers of threads, on which the last
+    bits of every sum depend, are those of the run that is resumed, or else all cores.
+    """
+    begun = _recorded(Path(config.train_dir)).get("settings", {})
+    cores = len(os.sched_getaffinity(0))
+    threads = {name: getattr(config, name) or begun.get(name, cores) for name in _THREADS}
+    return dataclasses.replace(
+        config,
+        preprocessing_name=config.preprocessing_name or NETS[config.model_name].preprocessing,
+        train_image_size=config.train_image_size or model.default_image_size(config.model_name),
+        **threads,
+    )
 
 
 def describe(dataset: LoadedSplit, config: Any) -> Run:
@@ -88,6 +116,10 @@ def finished(config: Any) -> bool:
     reached = checkpoints.steps(Path(config.train_dir))
     if not (reached and config.max_number_of_steps and reached[-1] >= config.max_number_of_steps):
         return False
+    try:
+        checkpoints.check_intact(checkpoints.prefix(Path(config.train_dir), reached[-1]))
+    except CheckpointError:
+        return False  # resuming tells of the damage
     logging.info(
         "Nothing to do: %s is at step %d, --max_number_of_steps is %d.",
         config.train_dir,
@@ -103,16 +135,26 @@ def opened(run: Run, dataset: LoadedSplit, config: Any) -> Iterator[Path]:
 
     Raises:
         LockedError: another training writes to it.
-        FlagError: it holds a run with another net, input or classes.
+        FlagError: it holds a run with another net, input or classes, or with other settings or
+            data, and these are not allowed to change.
         MachineError: it cannot be written to.
     """
     directory = files.make_directory(config.train_dir)
     with files.locked(directory):
         files.sweep(directory)
-        if checkpoints.steps(directory) and (directory / RUN_FILE).exists():
+        content = _content(run, dataset, config)
+        reached = checkpoints.steps(directory)
+        if reached and (directory / RUN_FILE).exists():
             _check_same(read(directory), run, directory)
+            before = _recorded(directory)
+            changes = _changes(before, content, config, directory)
+            _warn_of_another_machine(before.get("environment", {}), content["environment"])
+            content["changes"] = before.get("changes", [])
+            if changes:
+                content["changes"].append({"step": reached[-1], **changes})
         files.write_text(directory / FLAGS_FILE, _flagfile(config))
-        files.write_text(directory / RUN_FILE, _to_json(run, dataset, config))
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        files.write_text(directory / RUN_FILE, text)
         yield directory
 
 
@@ -122,15 +164,36 @@ def read(directory: Path) -> Run | None:
     Raises:
         CheckpointError: it is damaged.
     """
-    path = directory / RUN_FILE
-    if not path.exists():
+    content = _recorded(directory)
+    if not content:
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         values = {field.name: content[field.name] for field in dataclasses.fields(Run)}
         return Run(**{**values, "class_names": tuple(values["class_names"])})
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"damaged: {error!r}", where=str(path)) from None
+    except (KeyError, TypeError) as error:
+        raise _damaged(directory, error) from None
+
+
+def _recorded(directory: Path) -> dict[str, Any]:
+    """The content of run.json; empty if there is none."""
+    path = directory / RUN_FILE
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not content or not isinstance(content.get("settings", {}), dict):
+            raise ValueError("no settings")
+    except (ValueError, AttributeError) as error:
+        raise _damaged(directory, error) from None
+    return content
+
+
+def _damaged(directory: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"damaged: {error!r}",
+        where=str(directory / RUN_FILE),
+        remedy="bring back a copy of it, or remove it and pass the flags of the run",
+    )
 
 
 def _check_same(old: Run, new: Run, directory: Path) -> None:
@@ -149,7 +212,58 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _to_json(run: Run, dataset: LoadedSplit, config: Any) -> str:
+def _changes(
+    before: dict[str, Any], now: dict[str, Any], config: Any, directory: Path
+) -> dict[str, Any]:
+    """What differs from the run so far, as {name: [before, now]}.
+
+    Raises:
+        FlagError: a flag or the data differ, and the flag that allows it is not set.
+    """
+    old, new = before.get("settings", {}), now["settings"]
+    settings = {
+        name: [old[name], new[name]] for name in new if old.get(name, new[name]) != new[name]
+    }
+    for name, (was, is_now) in settings.items():
+        if not config.allow_config_change:
+            raise FlagError(
+                f"--{name} was {was} in the run so far, now it is {is_now}",
+                where=str(directory / RUN_FILE),
+                remedy="pass the same, or --allow_config_change to go on as another run",
+            )
+    old, new = before.get("dataset"), now["dataset"]
+    if old is None or old == new:
+        return settings
+    if not config.allow_dataset_change:
+        raise FlagError(
+            f"the {new['split']} split is not the one that the run has been trained on "
+            f"({old.get('samples')} pictures then, {new['samples']} now)",
+            where=str(directory / RUN_FILE),
+            remedy="pass the same data, or --allow_dataset_change to go on with these",
+        )
+    return settings | {"dataset": [old, new]}
+
+
+def _warn_of_another_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """The same program may compute other last bits on another processor or version."""
+    for name in ("tensorflow", "cpu", "onednn"):
+        if before.get(name, now[name]) != now[name]:
+            logging.warning(
+                "%s was %s in the run so far, now it is %s: what follows is not bit for bit what "
+                "it would have been",
+                name,
+                before[name],
+                now[name],
+            )
+
+
+def _content(run: Run, dataset: LoadedSplit, config: Any) -> dict[str, Any]:
+    """What run.json says."""
+    settings = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in _WITHOUT_EFFECT
+    }
     record = {
         "split": dataset.split,
         "samples": dataset.num_samples,
@@ -159,17 +273,24 @@ def _to_json(run: Run, dataset: LoadedSplit, config: Any) -> str:
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "numpy": np.__version__,
-        "inter_op_threads": config.inter_op_threads,
-        "intra_op_threads": config.intra_op_threads,
+        "cpu": _cpu(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "git_commit": _git_commit(),
     }
-    content = dataclasses.asdict(run) | {
-        "seed": config.seed,
+    return dataclasses.asdict(run) | {
+        "settings": settings,
         "dataset": record,
         "environment": environment,
         "command": sys.argv,
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _cpu() -> str:
+    """The processor's name, empty if the system does not tell."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
+    return ""
 
 
 def _git_commit() -> str | None:
@@ -186,7 +307,9 @@ def _flagfile(config: Any) -> str:
     lines = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in ("given", "debug") or value is None:
+        of_this_machine = field.name in _THREADS and field.name not in config.given
+        once = ("given", "debug", "allow_config_change", "allow_dataset_change")
+        if field.name in once or value is None or of_this_machine:
             continue
         if isinstance(value, bool):
             lines.append(f"--{'' if value else 'no'}{field.name}")

@@ -5,8 +5,16 @@ tag whose name an operation already has, which is how `total_loss_1` once came a
 and `loss` are the tags that an evaluation writes too, so that both lie on one chart.
 """
 
+import contextlib
+import os
+import socket
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from absl import logging
 
 from core.compat import slim, tf
 from engine.model import Classifier
@@ -14,6 +22,7 @@ from engine.model import Classifier
 # Pictures of a batch that are shown, and whose activations are counted: those of a whole batch of
 # 50 at 224x224 are hundreds of millions of numbers, which take longer than several steps.
 IMAGES = 4
+_FILE_VERSION = 2  # the first event says so (EventsWriter::kCurrentVersion of TensorFlow)
 
 
 def training_summaries(classifier: Classifier, learning_rate: tf.Tensor) -> tf.Tensor:
@@ -53,15 +62,60 @@ def _histograms(classifier: Classifier) -> list[tf.Tensor]:
     return [tf.raw_ops.HistogramSummary(tag=tag, values=value) for tag, value in values.items()]
 
 
-def event_writer(directory: Path, graph: tf.Graph | None = None) -> tf.summary.FileWriter:
-    """A writer of a new event file, which shows the graph if one is given.
+class EventFile:
+    """A new event file, for TensorBoard. Losing it costs a warning, never the run.
 
-    TensorFlow names the file by the second: of two that are opened within one, the later would
-    overwrite the earlier but for the suffix.
+    Args:
+        directory: where to write it.
+        graph: shown by TensorBoard, if it is given.
     """
-    return tf.summary.FileWriter(str(directory), graph, filename_suffix=f".{uuid.uuid4().hex[:8]}")
+
+    def __init__(self, directory: Path, graph: tf.Graph | None = None) -> None:
+        now = int(time.time())
+        # TensorFlow's own names go by the second: of two within one, one would be lost.
+        unique = f"{now:010d}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        self._path = directory / f"events.out.tfevents.{unique}"
+        self._writer = None
+        with self._loss_told():
+            self._writer = tf.io.TFRecordWriter(str(self._path))
+        self.add(file_version=f"brain.Event:{_FILE_VERSION}")
+        if graph is not None:
+            self.add(graph_def=graph.as_graph_def().SerializeToString())
+        self.flush()
+
+    def add(self, **event: Any) -> None:
+        """Adds one event, given by the fields of tf.Event; its time is now."""
+        with self._loss_told():
+            if self._writer:
+                self._writer.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
+
+    def flush(self) -> None:
+        """Hands what was added to the operating system."""
+        with self._loss_told():
+            if self._writer:
+                self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        with self._loss_told():
+            if self._writer:
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _loss_told(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            self._writer = None
+            logging.warning(
+                "cannot write %s (%s): no more summaries, all else goes on",
+                self._path,
+                error.message.split("\n")[0],
+            )
 
 
-def scalar(tag: str, value: float) -> tf.Summary:
-    """A summary of one number that was computed outside the graph."""
-    return tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)])
+def scalars(values: dict[str, float]) -> tf.Summary:
+    """A summary of numbers that were computed outside the graph, by tag."""
+    return tf.Summary(
+        value=[tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    )

@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,21 +57,41 @@ class _Schedule:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; the second one stops at once."""
+    """Collects SIGINT and SIGTERM instead of dying of them; the second one stops at once.
+
+    Python runs a signal's handler only when TensorFlow returns from a step. So that the second
+    signal need not wait for that, a thread reads the signals' numbers from a pipe.
+    """
     received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def remember(number: int, _frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
+        if not received:
+            logging.info("Stopping after this step; a second signal stops at once.")
         received.append(number)
-        logging.info("Stopping after this step; a second signal stops at once.")
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    def exit_at_the_second() -> None:
+        stops = 0
+        while number := os.read(reader, 1):
+            stops += number[0] in numbers
+            if stops == 2:
+                os._exit(128 + number[0])
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = {number: signal.signal(number, remember) for number in numbers}
+    pipe_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    thread = threading.Thread(target=exit_at_the_second, daemon=True)
+    thread.start()
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(pipe_before)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
 
 
 class _Log:
@@ -96,9 +118,9 @@ class _Events:
     """The event file of a run."""
 
     def __init__(self, directory: Path, step: int, batch_size: int) -> None:
-        self._writer = summaries.event_writer(directory, tf.get_default_graph())
+        self._file = summaries.EventFile(directory, tf.get_default_graph())
         # Tells TensorBoard to drop what a run that ended without saving wrote beyond this step.
-        self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
+        self._file.add(step=step, session_log=tf.SessionLog(status=tf.SessionLog.START))
         self._batch_size = batch_size
         self._step, self._time = step, time.monotonic()
 
@@ -107,14 +129,14 @@ class _Events:
         logging.info("Recording summary at step %d.", step)
         now = time.monotonic()
         rate = (step - self._step) / (now - self._time)
-        self._writer.add_summary(summary, step)
-        self._writer.add_summary(summaries.scalar("global_step/sec", rate), step)
-        self._writer.add_summary(summaries.scalar("images/sec", rate * self._batch_size), step)
+        speed = {"global_step/sec": rate, "images/sec": rate * self._batch_size}
+        self._file.add(step=step, summary=tf.Summary.FromString(summary))
+        self._file.add(step=step, summary=summaries.scalars(speed))
         self._step, self._time = step, now
-        self._writer.flush()
+        self._file.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
 
 
 def run(
@@ -186,13 +208,14 @@ def _steps(
         while not signals and (last is None or step < last):
             step += 1
             if step in (first, last) or summarizing.due(step):
-                with _divergence_named(step, writer):
+                with _divergence_named(session, step, writer):
                     loss, summary = take_step_with_summary()
-                _check_finite(loss, step, writer)
-                events.write(step, summary)
             else:
-                (loss,) = take_step()
-                _check_finite(loss, step, writer)
+                (loss,), summary = take_step(), None
+            if not math.isfinite(loss):
+                raise writer.diverged(session, f"the loss is {loss} at step {step}")
+            if summary is not None:
+                events.write(step, summary)
             done()
             if step % config.log_every_n_steps == 0:
                 log.line(step, loss)
@@ -201,17 +224,12 @@ def _steps(
     return step
 
 
-def _check_finite(loss: float, step: int, writer: checkpoints.Writer) -> None:
-    if not math.isfinite(loss):
-        raise writer.diverged(f"the loss is {loss} at step {step}")
-
-
 @contextlib.contextmanager
-def _divergence_named(step: int, writer: checkpoints.Writer) -> Iterator[None]:
+def _divergence_named(session: tf.Session, step: int, writer: checkpoints.Writer) -> Iterator[None]:
     """A histogram of values that are not finite fails before the loss can be looked at."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         if "summary histogram" not in str(error):
             raise
-        raise writer.diverged(f"a layer is not finite at step {step}") from None
+        raise writer.diverged(session, f"a layer is not finite at step {step}") from None

@@ -98,6 +98,8 @@ def test_divergence(run_script, flags, tmp_path):
     result = run_script(SCRIPT, *flags(tmp_path, *arguments))
     assert result.returncode == 7
     last = result.stderr.splitlines()[-1]
-    assert re.match(r"error: .+ at step \d+ \(.*model\.ckpt-0 is the last good checkpoint\)", last)
+    what, _, where = last.partition(" (")
+    assert re.fullmatch(r"error: .+ at step \d+; LeNet/\w+/\w+ is not finite", what)
+    assert "model.ckpt-0 is the last good checkpoint) - " in where
     assert "Traceback" not in result.stderr
     assert checkpoints.steps(tmp_path) == [0]

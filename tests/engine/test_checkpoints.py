@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.compat import tf
-from core.errors import CheckpointError, DivergedError, ExitCode, FlagError
+from core.errors import CheckpointError, DivergedError, ExitCode, FlagError, MachineError
 from engine import checkpoints
 from nets import nets_factory
 
@@ -49,7 +50,7 @@ def values(session):
 
 
 def checkpoint_files(step):
-    ending = (".data-00000-of-00001", ".index", ".meta")
+    ending = (".data-00000-of-00001", ".index", ".meta", ".sha256")
     return {f"model.ckpt-{step}{e}" for e in ending}
 
 
@@ -69,17 +70,17 @@ def test_steps_are_ordered_by_number(tmp_path):
     for step in (9, 10, 100, 0):
         touch(tmp_path, *checkpoint_files(step))
     assert checkpoints.steps(tmp_path) == [0, 9, 10, 100]
-    assert checkpoints.resolve(str(tmp_path)) == str(tmp_path / "model.ckpt-100")
+    found = [f"{tmp_path}/model.ckpt-{step}" for step in (100, 10, 9, 0)]
+    assert checkpoints.candidates(str(tmp_path)) == found
 
 
 def test_what_is_no_checkpoint(tmp_path):
-    touch(tmp_path, "model.ckpt-1.index")  # without data
     touch(tmp_path, "model.ckpt-2.data-00000-of-00001", "model.ckpt-2.meta")  # without index
     touch(tmp_path, "model.ckpt-x.index", "model.ckpt-x.data-00000-of-00001", "other-3.index")
     assert checkpoints.steps(tmp_path) == []
 
 
-@pytest.mark.parametrize("ending", ["", ".index", ".meta", ".data-00000-of-00001"])
+@pytest.mark.parametrize("ending", ["", ".index", ".meta", ".sha256", ".data-00000-of-00001"])
 def test_resolve_takes_any_file(finished_run, ending):
     prefix = str(finished_run("lenet") / "model.ckpt-4")
     assert checkpoints.resolve(prefix + ending) == prefix
@@ -96,6 +97,18 @@ def test_resolve_of_a_directory_of_another_tool(tmp_path, two_variables):
     session, _ = two_variables
     tf.train.Saver().save(session, str(tmp_path / "inception_v1.ckpt"))
     assert checkpoints.resolve(str(tmp_path)) == str(tmp_path / "inception_v1.ckpt")
+
+
+@pytest.mark.parametrize("named", ["directory", "file"])
+def test_resolve_of_a_single_file_as_the_oldest_checkpoints_are(tmp_path, two_variables, named):
+    session, _ = two_variables
+    path = tmp_path / "inception_v1.ckpt"
+    tf.train.Saver(write_version=tf.train.SaverDef.V1).save(session, str(path))
+    assert path.is_file()
+    assert checkpoints.resolve(str(tmp_path if named == "directory" else path)) == str(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match=r"damaged checkpoint: .*inception_v1\.ckpt"):
+        checkpoints.resolve(str(path))
 
 
 @pytest.mark.parametrize(
@@ -326,17 +339,135 @@ def test_plain_tensorflow_reads_ours(finished_run, lenet, variables_of):
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
-@pytest.mark.parametrize("damage", ["cut", "flipped bit", "empty"])
-def test_a_damaged_checkpoint_is_not_passed_over(copied_run, configured, lenet, ending, damage):
-    run = copied_run("lenet")
-    path = run / f"model.ckpt-7.{ending}"
+# Damage.
+
+DATA = "data-00000-of-00001"
+STEPS = (0, 4, 7)  # of `finished_run`
+
+
+def damage(run, step, ending, kind):
+    path = run / f"model.ckpt-{step}.{ending}"
     content = bytearray(path.read_bytes())
-    if damage == "flipped bit":
+    if kind == "flipped":
         content[len(content) // 3] ^= 1
-    path.write_bytes(content[: {"cut": len(content) // 2, "empty": 0}.get(damage)])
-    with lenet() as session, pytest.raises(CheckpointError, match=r"model\.ckpt-7"):
+    if kind == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: {"cut": len(content) // 2, "empty": 0}.get(kind)])
+
+
+@pytest.mark.parametrize("sums", [True, False], ids=["sums", "no sums"])
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [(ending, kind) for ending in ("index", DATA) for kind in ("cut", "flipped", "empty")]
+    + [(DATA, "missing")],
+)
+@pytest.mark.parametrize("damaged", [1, 2, 3], ids=["newest", "newest two", "all"])
+def test_resume_falls_back_to_the_newest_that_is_intact(
+    copied_run, configured, lenet, variables_of, caplog, damaged, ending, kind, sums
+):
+    run = copied_run("lenet")
+    for step in STEPS[-damaged:]:
+        damage(run, step, ending, kind)
+    for step in STEPS if not sums else ():
+        (run / f"model.ckpt-{step}.sha256").unlink()
+    before = names(run)
+    if damaged == 3:
+        with lenet(), pytest.raises(CheckpointError, match="no checkpoint of the run is") as error:
+            checkpoints.starting_point(run, configured())
+        assert error.value.exit_code == ExitCode.CHECKPOINT
+        assert "model.ckpt-0" in error.value.where
+        assert names(run) == before  # the next start must not take it for a new run
+        return
+    intact = STEPS[-damaged - 1]
+    expected = variables_of(run / f"model.ckpt-{intact}")
+    with lenet() as session:
         checkpoints.starting_point(run, configured())(session)
+        found = values(session)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert found["global_step"] == intact
+    assert checkpoints.steps(run) == list(STEPS[:-damaged])
+    moved = {name for name in before for step in STEPS[-damaged:] if f"-{step}." in name}
+    assert names(run / "corrupt") == moved
+    warned = [message for message in caplog.messages if "falling back" in message]
+    assert [f"model.ckpt-{step}" in m for step, m in zip(STEPS[::-1], warned, strict=False)] == [
+        True
+    ] * damaged
+
+
+@pytest.mark.parametrize("ending", ["meta", "sha256"])
+@pytest.mark.parametrize("kind", ["cut", "flipped", "empty"])
+def test_damage_to_what_tensorflow_does_not_check_is_found_too(copied_run, ending, kind):
+    run = copied_run("lenet")
+    damage(run, 7, ending, kind)
+    with pytest.raises(CheckpointError, match=rf"model\.ckpt-7\.({ending}|sha256)\)"):
+        checkpoints.check_intact(str(run / "model.ckpt-7"))
+    assert checkpoints.resolve(str(run)) == str(run / "model.ckpt-4")
+
+
+def test_every_flipped_bit_is_found(copied_run):
+    run = copied_run("lenet")
+    prefix = run / "model.ckpt-7"
+    choice = np.random.RandomState(0)
+    for name in sorted(checkpoint_files(7)):
+        original = (run / name).read_bytes()
+        for _ in range(25):
+            flipped = bytearray(original)
+            flipped[choice.randint(len(flipped))] ^= 1 << choice.randint(8)
+            (run / name).write_bytes(flipped)
+            with pytest.raises(CheckpointError):
+                checkpoints.check_intact(str(prefix))
+        (run / name).write_bytes(original)
+        checkpoints.check_intact(str(prefix))
+
+
+def test_a_damaged_checkpoint_to_start_from(copied_run, configured, lenet, tmp_path):
+    run = copied_run("lenet")
+    damage(run, 7, DATA, "flipped")
+    config = configured(f"--checkpoint_path={run / 'model.ckpt-7'}")
+    with lenet(), pytest.raises(CheckpointError, match=rf"checksum .*model\.ckpt-7\.{DATA}"):
+        checkpoints.starting_point(tmp_path / "new", config)
+
+
+def test_the_sha256sum_tool_checks_a_checkpoint(copied_run):
+    run = copied_run("lenet")
+    command = ["sha256sum", "--check", "--strict", "model.ckpt-4.sha256"]
+    done = subprocess.run(command, cwd=run, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"model.ckpt-4.{e}: OK" for e in (DATA, "index", "meta")]
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1000, 2500])
+def test_a_full_disk_leaves_the_checkpoints_as_they_were(
+    tmp_path, two_variables, no_file_beyond, limit
+):
+    session, _ = two_variables
+    writer = checkpoints.Writer(tmp_path, 5)
+    writer.save(session, 3)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    where = "model.ckpt-3 is the last good checkpoint"
+    with no_file_beyond(limit), pytest.raises(MachineError, match=where) as error:
+        writer.save(session, 4)
+    assert "cannot write the checkpoint of step 4: " in error.value.what
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    writer.save(session, 4)
+    assert checkpoints.steps(tmp_path) == [3, 4]
+
+
+def test_a_disk_without_room_for_the_checkpoints_of_the_run(tmp_path):
+    with tf.Graph().as_default():
+        tf.get_variable("large", [shutil.disk_usage(tmp_path).free // 4 // 3])  # 4 bytes each
+        checkpoints.Writer(tmp_path, 1)
+        with pytest.raises(MachineError, match="disk full: a run that keeps 5 checkpoints needs"):
+            checkpoints.Writer(tmp_path, 5)
+
+
+def test_what_interrupted_saves_and_deletions_left_goes_away(tmp_path, two_variables):
+    session, _ = two_variables
+    touch(tmp_path, "model.ckpt-2.data-00000-of-00001", "model.ckpt-2.meta", "model.ckpt-2.sha256")
+    touch(tmp_path, "other-2.meta", "model.ckpt.meta")  # not of a step of ours
+    checkpoints.Writer(tmp_path, 5).save(session, 3)
+    ours = {"checkpoint", *checkpoint_files(3)}
+    assert names(tmp_path) == ours | {"other-2.meta", "model.ckpt.meta"}
 
 
 def test_without_the_newest_checkpoint_the_one_before_is_taken(copied_run, configured, lenet):

@@ -20,6 +20,7 @@ from core.errors import (
     FlagError,
     MissedError,
 )
+from datasets import spec
 from engine import checkpoints, evaluation, flags, input_pipeline, metrics, model
 from nets import nets_factory
 from preprocessing import preprocessing_factory
@@ -73,6 +74,7 @@ def with_variables(copied_run):
             for variable in tf.global_variables():
                 variable.load(change(session.run(variable)), session)
             saver.save(session, str(run / "model.ckpt"), global_step=step)
+        (run / f"model.ckpt-{step}.sha256").unlink(missing_ok=True)
         return run
 
     return with_variables
@@ -294,10 +296,14 @@ def test_other_classes(finished_run, make_dataset, evaluate):
 def test_a_record_that_is_missing(finished_run, make_dataset, evaluate, tmp_path):
     """dataset.json counts one record more than the file has."""
     data = make_dataset(copy="missing record")
-    manifest = json.loads((data / "dataset.json").read_text())
-    manifest["splits"]["test"]["shards"][0]["records"] = 6
-    (data / "dataset.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="5 records read, 6 expected"):
+    dataset = spec.Dataset.read(data / "dataset.json")
+    (shard,) = dataset.splits["test"].shards
+    split = dataclasses.replace(
+        dataset.splits["test"], shards=(dataclasses.replace(shard, records=6),)
+    )
+    wrong = dataclasses.replace(dataset, splits={**dataset.splits, "test": split})
+    (data / "dataset.json").write_text(wrong.to_json())
+    with pytest.raises(DataError, match=r"5 records, 6 were written .*shades_test"):
         evaluate(finished_run("lenet"), f"--dataset_dir={data}", f"--eval_dir={tmp_path}")
 
 
@@ -310,7 +316,7 @@ def copy_checkpoint(source, step, directory):
         shutil.copy(source / f"model.ckpt-{step}.{ending}", directory)
 
 
-def test_following_a_training_to_its_end(finished_run, settings, tmp_path):
+def test_following_a_training_to_its_end(finished_run, make_dataset, settings, tmp_path):
     run = finished_run("lenet")
 
     def begin():
@@ -321,18 +327,63 @@ def test_following_a_training_to_its_end(finished_run, settings, tmp_path):
         later = threading.Timer(0.2, begin)
         later.start()
         # Started before training has written anything.
-        follow = evaluation.checkpoints_to_evaluate(
-            settings(f"--checkpoint_path={tmp_path}", "--eval_interval_secs=0.01")
-        )
-        assert next(follow) == str(tmp_path / "model.ckpt-0")
-        later.join()
-        copy_checkpoint(run, 4, tmp_path)
-        assert next(follow) == str(tmp_path / "model.ckpt-4")
-        later = threading.Timer(0.2, copy_checkpoint, (run, 7, tmp_path))
-        later.start()
-        assert next(follow) == str(tmp_path / "model.ckpt-7")
-        later.join()
+        config = settings(f"--checkpoint_path={tmp_path}", "--eval_interval_secs=0.01")
+        with tf.Graph().as_default():
+            dataset = datasets.load(make_dataset(), "shades", "test")
+            follow = evaluation.results(evaluation.Evaluator(dataset, config), config)
+            assert next(follow).step == 0
+            later.join()
+            copy_checkpoint(run, 4, tmp_path)
+            assert next(follow).step == 4
+            later = threading.Timer(0.2, copy_checkpoint, (run, 7, tmp_path))
+            later.start()
+            assert next(follow).step == 7
+            later.join()
     assert list(follow) == []
+
+
+@pytest.mark.parametrize("moment", ["check_intact", "check_fits"])
+def test_a_checkpoint_that_is_deleted_while_it_is_read(
+    copied_run, evaluate, monkeypatch, tmp_path, moment
+):
+    """As by a training that goes on: its next checkpoint is there already."""
+    run = copied_run("lenet")
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for path in run.glob("model.ckpt-7.*"):
+        path.rename(shelf / path.name)
+    original = getattr(checkpoints, moment)
+
+    def while_training_goes_on(path, *arguments, **options):
+        if path.endswith("-4"):
+            for old in run.glob("model.ckpt-4.*"):
+                old.unlink()
+            for new in shelf.iterdir():
+                new.rename(run / new.name)
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(checkpoints, moment, while_training_goes_on)
+    evaluate(run)
+    assert results(run / "eval")["global_step"] == 7
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_loudly(copied_run, evaluate, caplog):
+    run = copied_run("lenet")
+    (run / "model.ckpt-7.data-00000-of-00001").write_bytes(b"")
+    before = sorted(path.name for path in run.iterdir())
+    evaluate(run)
+    assert results(run / "eval")["global_step"] == 4
+    assert "model.ckpt-7.data-00000-of-00001); falling back to the checkpoint before" in caplog.text
+    # Evaluation does not touch a directory that a training may hold.
+    assert sorted(path.name for path in run.iterdir()) == sorted([*before, "eval"])
+
+
+def test_a_damaged_checkpoint_that_was_asked_for(copied_run, evaluate):
+    run = copied_run("lenet")
+    (run / "model.ckpt-7.index").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"its checksum .*model\.ckpt-7\.index") as error:
+        evaluate(run / "model.ckpt-7")
+    assert error.value.exit_code == ExitCode.CHECKPOINT
 
 
 def test_following_evaluates_the_last_checkpoint_of_a_run_that_ended(

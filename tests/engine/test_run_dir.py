@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import re
+import shutil
 
 import pytest
 
@@ -10,13 +13,17 @@ from core import flags as core_flags
 from core.errors import CheckpointError, FlagError, LockedError
 from engine import flags, run_dir
 
+# What else the runs of `finished_run` were given; the threads are settled.
+SAME = ("--dataset_name=shades", "--learning_rate_decay_type=fixed")
+
 
 @pytest.fixture
 def described(load, make_dataset, configured):
     """described("--flag=value", ..., data=) is (run, dataset, configuration)."""
 
     def described(*arguments, data=None):
-        dataset, config = load(data or make_dataset()), configured(*arguments)
+        dataset = load(data or make_dataset())
+        config = run_dir.settled(configured(*arguments))
         return run_dir.describe(dataset, config), dataset, config
 
     return described
@@ -25,7 +32,7 @@ def described(load, make_dataset, configured):
 def test_run_json(finished_run, make_dataset):
     content = json.loads((finished_run("mobilenet_v1_025") / "run.json").read_text())
     manifest = json.loads((make_dataset() / "dataset.json").read_text())
-    environment = content.pop("environment")
+    environment, settings = content.pop("environment"), content.pop("settings")
     assert isinstance(content.pop("command"), list)
     assert content == {
         "dataset_name": "shades",
@@ -39,16 +46,20 @@ def test_run_json(finished_run, make_dataset):
         "labels_offset": 0,
         "moving_average_decay": 0.9,
         "max_number_of_steps": 7,
-        "seed": 0,
         "dataset": {
             "split": "train",
             "samples": 10,
             "sha256": [manifest["splits"]["train"]["shards"][0]["sha256"]],
         },
     }
-    assert environment.keys() >= {"python", "tensorflow", "numpy", "git_commit"}
+    assert environment.keys() == {"python", "tensorflow", "numpy", "cpu", "onednn", "git_commit"}
     assert environment["tensorflow"].startswith("2.21")
-    assert environment["inter_op_threads"] == environment["intra_op_threads"] == 0
+    assert settings["seed"] == 0
+    assert settings["optimizer"] == "rmsprop"
+    cores = len(os.sched_getaffinity(0))
+    assert settings["inter_op_threads"] == settings["intra_op_threads"] == cores
+    # Each of these may differ when the run is resumed, without a consequence for the weights.
+    assert not settings.keys() & {"max_number_of_steps", "train_dir", "save_interval_secs", "given"}
 
 
 def test_flags_txt_gives_the_configuration_back(finished_run, make_dataset):
@@ -151,11 +162,107 @@ def test_classes_may_not_change_on_a_resume(described, copied_run, make_dataset)
         pass
 
 
-def test_what_may_change_on_a_resume(described, copied_run):
+def test_what_may_change_on_a_resume(described, copied_run, caplog):
     directory = copied_run("lenet")
-    run, dataset, config = described(f"--train_dir={directory}", "--max_number_of_steps=9")
+    free = ("--max_number_of_steps=9", "--save_interval_secs=5", "--num_preprocessing_threads=1")
+    run, dataset, config = described(f"--train_dir={directory}", "--optimizer=sgd", *SAME, *free)
     with run_dir.opened(run, dataset, config):
         assert run_dir.read(directory).max_number_of_steps == 9
+    assert json.loads((directory / "run.json").read_text())["changes"] == []
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "before", "now"),
+    [
+        ("--optimizer=momentum", "optimizer", "sgd", "momentum"),
+        ("--learning_rate=0.001", "learning_rate", 0.01, 0.001),
+        ("--batch_size=5", "batch_size", 4, 5),
+        ("--seed=3", "seed", 0, 3),
+        ("--weight_decay=0", "weight_decay", 0.00004, 0.0),
+        ("--intra_op_threads=7", "intra_op_threads", len(os.sched_getaffinity(0)), 7),
+        ("--trainable_scopes=LeNet/fc4", "trainable_scopes", None, "LeNet/fc4"),
+    ],
+)
+def test_a_change_of_the_training_has_to_be_allowed(
+    described, copied_run, argument, name, before, now
+):
+    directory = copied_run("lenet")
+    files_before = (directory / "flags.txt").read_text(), (directory / "run.json").read_text()
+    given = (f"--train_dir={directory}", "--optimizer=sgd", *SAME, argument)
+    run, dataset, config = described(*given)
+    message = re.escape(f"--{name} was {before} in the run so far, now it is {now} (")
+    with pytest.raises(FlagError, match=message), run_dir.opened(run, dataset, config):
+        pass
+    after = (directory / "flags.txt").read_text(), (directory / "run.json").read_text()
+    assert after == files_before
+
+    run, dataset, config = described(*given, "--allow_config_change")
+    with run_dir.opened(run, dataset, config):
+        pass
+    assert "allow_config_change" not in (directory / "flags.txt").read_text()
+    run, dataset, config = described(*given)  # that is now the run
+    with run_dir.opened(run, dataset, config):
+        pass
+    changes = json.loads((directory / "run.json").read_text())["changes"]
+    assert changes == [{"step": 7, name: [before, now]}]
+
+
+def test_a_change_of_the_data_has_to_be_allowed(described, copied_run, make_dataset):
+    directory = copied_run("lenet")
+    given = (f"--train_dir={directory}", "--optimizer=sgd", *SAME)
+    data = make_dataset(train=11)
+    run, dataset, config = described(*given, data=data)
+    message = r"train split is not the one .* \(10 pictures then, 11 now\)"
+    with pytest.raises(FlagError, match=message), run_dir.opened(run, dataset, config):
+        pass
+    run, dataset, config = described(*given, "--allow_dataset_change", data=data)
+    with run_dir.opened(run, dataset, config):
+        (change,) = json.loads((directory / "run.json").read_text())["changes"]
+    assert [record["samples"] for record in change["dataset"]] == [10, 11]
+
+
+def test_data_that_were_moved_are_the_same(described, copied_run, make_dataset, tmp_path):
+    directory = copied_run("lenet")
+    moved = shutil.copytree(make_dataset(), tmp_path / "moved")
+    given = (f"--train_dir={directory}", "--optimizer=sgd", *SAME)
+    run, dataset, config = described(*given, data=moved)
+    with run_dir.opened(run, dataset, config):
+        assert run_dir.read(directory).dataset_dir == str(moved)
+
+
+def test_another_machine_is_warned_about(described, copied_run, caplog):
+    directory = copied_run("lenet")
+    content = json.loads((directory / "run.json").read_text())
+    content["environment"] |= {"tensorflow": "2.20.0", "cpu": "Z80"}
+    (directory / "run.json").write_text(json.dumps(content))
+    run, dataset, config = described(f"--train_dir={directory}", "--optimizer=sgd", *SAME)
+    with run_dir.opened(run, dataset, config):
+        pass
+    assert [line.split(",")[0] for line in caplog.messages] == [
+        "tensorflow was 2.20.0 in the run so far",
+        "cpu was Z80 in the run so far",
+    ]
+
+
+def test_threads_are_those_of_the_run_unless_given(configured, copied_run, tmp_path):
+    cores = len(os.sched_getaffinity(0))
+
+    def threads(*arguments):
+        config = run_dir.settled(configured(*arguments))
+        return config.inter_op_threads, config.intra_op_threads
+
+    assert threads(f"--train_dir={tmp_path}") == (cores, cores)
+    assert threads(f"--train_dir={tmp_path}", "--intra_op_threads=9") == (cores, 9)
+    directory = copied_run("lenet")
+    content = json.loads((directory / "run.json").read_text())
+    content["settings"] |= {"inter_op_threads": 5, "intra_op_threads": 6}
+    (directory / "run.json").write_text(json.dumps(content))
+    assert threads(f"--train_dir={directory}") == (5, 6)
+    assert threads(f"--train_dir={directory}", "--inter_op_threads=1") == (1, 6)
+    assert "threads" not in (directory / "flags.txt").read_text().replace(
+        "preprocessing_threads", ""
+    )
 
 
 def test_it_is_held_and_swept(described, tmp_path):

@@ -129,13 +129,52 @@ def test_tensorboard_loads_the_run(finished_run):
     assert [event.step for event in accumulator.Images("input/image/0")] == [1, 3, 6, 7]
 
 
-def test_writers_of_one_second_write_two_files(tmp_path):
+def test_files_of_one_second_are_two_files(tmp_path):
     with tf.Graph().as_default():
         for step in range(3):
-            writer = summaries.event_writer(tmp_path)
-            writer.add_summary(summaries.scalar("tag", 0.5), step)
-            writer.close()
+            events = summaries.EventFile(tmp_path)
+            events.add(step=step, summary=summaries.scalars({"tag": 0.5}))
+            events.close()
     files = list(tmp_path.glob("events.out.tfevents.*"))
     assert len(files) == 3
     steps = [e.step for f in files for e in tf.train.summary_iterator(str(f)) if e.summary.value]
     assert sorted(steps) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("limit", [0, 10, 100, 5000])
+def test_a_full_disk_costs_the_summaries_and_one_warning(tmp_path, no_file_beyond, caplog, limit):
+    with no_file_beyond(limit):
+        events = summaries.EventFile(tmp_path)
+        for step in range(300):
+            events.add(step=step, summary=summaries.scalars({"tag": 0.5}))
+            events.flush()
+        events.close()
+    (warning,) = caplog.messages
+    assert warning.startswith(f"cannot write {tmp_path}/events.out.tfevents.")
+    assert warning.endswith("File too large): no more summaries, all else goes on")
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_size <= limit
+
+
+def test_a_directory_that_is_gone_costs_the_summaries_only(tmp_path, caplog):
+    events = summaries.EventFile(tmp_path / "gone")
+    events.add(step=1, summary=summaries.scalars({"tag": 0.5}))
+    events.close()
+    (warning,) = caplog.messages
+    assert "No such file or directory" in warning
+
+
+def test_training_goes_on_without_summaries(
+    make_dataset, finished_run, train, flags_of, digest, monkeypatch, tmp_path
+):
+    """The weights are those of a run that had its event file."""
+    directory = summaries.EventFile.__init__
+
+    def of_a_full_disk(self, path, graph=None):
+        directory(self, path / "gone", graph)
+
+    monkeypatch.setattr(summaries.EventFile, "__init__", of_a_full_disk)
+    train(make_dataset(), tmp_path, "--max_number_of_steps=7", *flags_of("cifarnet"))
+    assert not list(tmp_path.glob("*tfevents*"))
+    ours, theirs = (tmp_path / "model.ckpt-7", finished_run("cifarnet") / "model.ckpt-7")
+    assert digest(ours) == digest(theirs)

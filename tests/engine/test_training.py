@@ -2,6 +2,11 @@
 
 import logging
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from core import files
 from core.errors import DataError, DivergedError, ExitCode, FlagError, LockedError
 from engine import checkpoints, training
 
+ROOT = Path(__file__).resolve().parents[2]
 LOG_LINE = r"global step (\d+): loss = ([\d.]+) \([\d.]+ sec/step\) [\d.]+ images/sec"
 
 
@@ -46,6 +52,35 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         ours, theirs = (checkpoints.prefix(d, step) for d in (tmp_path, straight))
         assert digest(ours) == digest(theirs), f"step {step}"
     assert digest(checkpoints.prefix(straight, 4)) != digest(checkpoints.prefix(straight, 7))
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"]
+)
+def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(
+    make_dataset, train, digest, tmp_path, optimizer
+):
+    """CifarNet has dropout, and its preprocessing crops, flips and recolours."""
+    flags = ("--model_name=cifarnet", f"--optimizer={optimizer}", "--learning_rate=0.001")
+    train(make_dataset(), tmp_path / "straight", "--max_number_of_steps=5", *flags)
+    for steps in (2, 3, 5):
+        train(make_dataset(), tmp_path / "resumed", f"--max_number_of_steps={steps}", *flags)
+    last = [digest(tmp_path / run / "model.ckpt-5") for run in ("straight", "resumed")]
+    assert last[0] == last[1]
+    assert last[0] != digest(tmp_path / "resumed" / "model.ckpt-3")
+
+
+def test_a_run_goes_on_from_the_newest_intact_checkpoint(
+    make_dataset, copied_run, finished_run, train, flags_of, digest
+):
+    run = copied_run("cifarnet")
+    (run / "model.ckpt-7.meta").write_bytes(b"")
+    (run / "checkpoint").write_bytes(b"\xff\x00 garbage")
+    flags = ["--max_number_of_steps=7", *flags_of("cifarnet")]
+    train(make_dataset(), run, *flags)
+    assert checkpoints.steps(run) == [0, 4, 7]
+    assert digest(run / "model.ckpt-7") == digest(finished_run("cifarnet") / "model.ckpt-7")
+    assert (run / "corrupt" / "model.ckpt-7.meta").read_bytes() == b""
 
 
 def test_a_step_moves_all_averages(finished_run, variables_of):
@@ -107,7 +142,8 @@ def test_at_its_limit_there_is_nothing_to_do(make_dataset, copied_run, train, lo
 def test_divergence_leaves_a_finite_checkpoint(
     make_dataset, train, variables_of, tmp_path, cadence
 ):
-    with pytest.raises(DivergedError, match=r"at step \d+ .*is the last good checkpoint") as error:
+    bad = r"at step \d+; LeNet/\w+/\w+ is not finite .*is the last good checkpoint"
+    with pytest.raises(DivergedError, match=bad) as error:
         train(
             make_dataset(),
             tmp_path,
@@ -156,6 +192,28 @@ def test_unknown_trainable_scope(make_dataset, train, tmp_path):
     with pytest.raises(FlagError, match="no variable in scope LeNet/fc of --trainable_scopes"):
         train(make_dataset(), tmp_path, "--max_number_of_steps=1", "--trainable_scopes=LeNet/fc")
     assert not checkpoints.steps(tmp_path)
+
+
+def test_a_second_signal_stops_within_the_step():
+    """The first one is collected; the second ends the process though Python's code hangs in C."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from engine import training\n"
+        "from core.compat import tf\n"
+        "with tf.Graph().as_default(), tf.Session() as session, training._stop_signals() as got:\n"
+        "    queue = tf.FIFOQueue(1, tf.float32)\n"
+        "    print('ready', flush=True)\n"
+        "    session.run(queue.dequeue())  # for ever\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
 
 
 def test_session_config(configured):
