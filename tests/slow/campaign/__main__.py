@@ -24,10 +24,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.slow.campaign import conversion, damage, disk, signals, training, trials
+from tests.slow.campaign import conversion, damage, disk, fuzz_images, signals, training, trials
 from tests.slow.campaign.trials import KINDS, Outcome, Row
 
-ROWS = (*training.ROWS, *conversion.ROWS, *signals.ROWS, *disk.ROWS, *damage.ROWS)
+ROWS = (
+    *training.ROWS,
+    *conversion.ROWS,
+    *signals.ROWS,
+    *disk.ROWS,
+    *damage.ROWS,
+    *fuzz_images.ROWS,
+)
 
 
 def _options() -> argparse.Namespace:

@@ -21,12 +21,11 @@ def _check_cleared(trial: Trial, directory: Path) -> None:
     trial.expect(not left, "left-overs", f"after a full disk: {', '.join(left)}")
 
 
-def conversion_full(trial: Trial) -> None:
+def conversion_full(trial: Trial, older: bool) -> None:
     """The disk is full from the first write of a conversion on, from the second, ..."""
-    older = trial.number % 2 == 1
     directory = conversion.prepare(trial, older)
     command = conversion.new_flags(trial, directory)
-    script = calls.full_from(trial, CONVERT, command, directory, trial.number // 2)
+    script = calls.full_from(trial, CONVERT, command, directory, trial.number)
     _after_conversion(trial, script, directory, older)
 
 
@@ -67,7 +66,7 @@ def events_full(trial: Trial) -> None:
 
     script = calls.full_from(trial, TRAIN, command, directory, trial.number, concerns)
     script.finish({0})
-    told = script.output().count("events.out.tfevents.")
+    told = sum("events.out.tfevents." in line for line in script.output().splitlines())
     trial.expect(told == 1, "exit code", f"{told} warnings about the event file")
     watched.check(script)
     watched.check_end()
@@ -156,7 +155,8 @@ def _on_small_disk(trial: Trial, subject: str, place: Path, before) -> None:
 
 
 ROWS = (
-    Row("disk_full_conversion", conversion_full),
+    Row("disk_full_conversion_new", lambda trial: conversion_full(trial, older=False)),
+    Row("disk_full_conversion_over", lambda trial: conversion_full(trial, older=True)),
     Row("disk_full_training", training_full),
     Row("disk_full_events", events_full),
     Row("disk_full_evaluation", evaluation_full),

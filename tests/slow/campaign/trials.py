@@ -19,7 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[3]
 KINDS = ("lost", "exit code", "traceback", "hang", "not identical", "left-overs", "broken")
 
-_fork = multiprocessing.get_context("fork")
+fork = multiprocessing.get_context("fork")
 
 
 class Failed(Exception):  # noqa: N818
@@ -108,8 +108,8 @@ class _Running:
     def __init__(self, row: Row, trial: Trial) -> None:
         self.row, self.trial = row, trial
         self.started = time.monotonic()
-        self._answer, theirs = _fork.Pipe(duplex=False)
-        self.process = _fork.Process(target=_run, args=(row, trial, theirs))
+        self._answer, theirs = fork.Pipe(duplex=False)
+        self.process = fork.Process(target=_run, args=(row, trial, theirs))
         self.process.start()
         theirs.close()
 
