@@ -24,17 +24,20 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.slow.campaign import conversion, damage, disk, fuzz_images, signals, training, trials
+from tests.slow.campaign import (
+    conversion,
+    damage,
+    disk,
+    fuzz_commands,
+    fuzz_images,
+    signals,
+    training,
+    trials,
+)
 from tests.slow.campaign.trials import KINDS, Outcome, Row
 
-ROWS = (
-    *training.ROWS,
-    *conversion.ROWS,
-    *signals.ROWS,
-    *disk.ROWS,
-    *damage.ROWS,
-    *fuzz_images.ROWS,
-)
+MODULES = (training, conversion, signals, disk, damage, fuzz_images, fuzz_commands)
+ROWS = tuple(row for module in MODULES for row in module.ROWS)
 
 
 def _options() -> argparse.Namespace:

@@ -1,0 +1,166 @@
+"""Garbled command lines: they work, or end with one line of error and the right exit code."""
+
+import random
+import re
+import resource
+import shlex
+import string
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+import download_and_convert_data
+from core import files
+from datasets.spec import MANIFEST, Dataset
+from engine import checkpoints, flags
+from tests.slow.campaign import conversion, training
+from tests.slow.campaign.processes import CONVERT, EVALUATE, TRAIN, Script
+from tests.slow.campaign.trials import Row, Trial
+
+CODES = frozenset({0, 2, 3, 4, 5, 6, 7, 8})
+PATIENCE = 120.0
+MEMORY = 6 << 30  # bytes that a script may take beyond what this process has
+
+_DEFINE = {
+    CONVERT: download_and_convert_data.define_flags,
+    TRAIN: flags.define_training,
+    EVALUATE: flags.define_evaluation,
+}
+# What a script writes to is told first, and in what follows every path is relative: nothing is
+# written outside of the trial's directory, whatever is made of the rest.
+_WRITTEN = ("--train_dir=", "--eval_dir=", "--checkpoint_path=")
+# With any value, these have a script run or wait for ever, as asked.
+_ENDLESS = ("max_number_of_steps", "eval_interval_secs")
+_SHORT = ["--max_number_of_steps=12"] * 2  # twice: a flag without its value takes the first
+
+_TYPED = {
+    "int": ("-1", "0", "1", "2", "7", "1000", "65536", "2147483647", "9" * 18),
+    "float": ("-1", "0", "0.5", "1", "1e-300", "1e9", "1e308"),
+    "bool": ("true", "false"),
+}
+_VALUES = (
+    *("", "0", "-1", "1", "2", "7", "0.5", "1e9", "1e308", "1e400", "nan", "inf", "0x10", "true"),
+    *("2147483647", "2147483648", "9223372036854775807", "9" * 40, "-9223372036854775809"),
+    *("garbage", "folder", "missing", "data", "run", "pictures", "x/y", "folder/../folder", "run/"),
+    *("run/model.ckpt-9", "run/model.ckpt-9.index", "data/dataset.json", "data/labels.txt"),
+    *("/dev/null", "/dev/full", "/proc/self/mem", "closed", "a b", "a,b", ",", "%s%n", "\n", "'"),
+    *("ü€\u202e", "\udcff\udcfe", "x" * 300, "x" * 5000, "tiny", "train", "cifarnet", "vgg"),
+    *("lenet", "adam", "phase_diagrams", "polynomial", "skip", "CifarNet", "--", "-", "=", "~"),
+)
+_FLAGFILES = ("garbage", "loop.flags", "folder", "missing", "good.flags", "/dev/null", "closed")
+
+
+@cache
+def _types(script: str) -> dict[str, str]:
+    """The type of each flag of a script."""
+    defined = absl_flags.FlagValues()
+    _DEFINE[script](defined)
+    names = (name for name in sorted(defined) if name not in _ENDLESS)
+    return {name: defined[name].flag_type() for name in names}
+
+
+def _value(script: str, name: str, chance: random.Random) -> str:
+    """A value for a flag, mostly of its type."""
+    values = _TYPED.get(_types(script).get(name, ""), _VALUES)
+    return chance.choice(values if chance.random() < 0.8 else _VALUES)
+
+
+def _lay_out(trial: Trial) -> None:
+    """What the command lines name, in the directory that they run in."""
+    expected = training.reference(trial, training.SMALL)
+    directory = conversion.prepare(trial, older=True)
+    run = training.begun(trial, 9, training.STEPS)
+    (run / "run.json").write_bytes((expected.directory / "run.json").read_bytes())
+    trial.expect(directory.name == "data" and run.name == "run", "broken", "other names")
+    place = trial.directory
+    (place / "pictures").symlink_to(conversion.pictures(trial))
+    (place / "folder").mkdir()
+    (place / "garbage").write_bytes(trial.random.randbytes(500))
+    (place / "closed").write_text("--seed=1\n")
+    (place / "closed").chmod(0)
+    (place / "loop.flags").write_text("--flagfile=loop.flags\n")
+    (place / "good.flags").write_text("--seed=0\n")
+
+
+def _valid(trial: Trial) -> tuple[str, list[str]]:
+    """A script and a command line that works."""
+    chance = trial.random
+    *train, train_dir = training.flags(
+        trial, training.SMALL, Path(chance.choice(("run", "new_run")))
+    )
+    convert = ["--dataset_name=tiny", "--image_dir=pictures", "--dataset_dir=new_data"]
+    evaluate = ["--checkpoint_path=run", "--eval_dir=eval", "--dataset_dir=data"]
+    return chance.choice(
+        (
+            (CONVERT, convert),
+            (CONVERT, ["--verify", "--dataset_dir=data"]),
+            (TRAIN, [train_dir, *train, "--dataset_dir=data"]),
+            (EVALUATE, evaluate),
+        )
+    )
+
+
+def _garble(line: list[str], script: str, chance: random.Random) -> list[str]:
+    """The command line with one thing in it that is odd."""
+    name = chance.choice(sorted(_types(script)))
+    value = _value(script, name, chance)
+    first = sum(one.startswith(_WRITTEN) for one in line)  # they stand at the beginning
+    at = chance.randint(first, len(line))
+    before, after = line[:at], line[at:]
+    match chance.randrange(12):
+        case 0:
+            unknown = "".join(chance.choices(string.ascii_lowercase, k=8))
+            return [*before, f"--{unknown}={value}", *after]
+        case 1:
+            return [*before, f"--{name}", *after]
+        case 2:
+            return [*before, value, *after]
+        case 3:
+            return [*before, f"--flagfile={chance.choice(_FLAGFILES)}", *after]
+        case 4 if after:
+            return [*before, *after[1:]]
+        case 5 if after:
+            letters = list(after[0])
+            odd = string.ascii_letters + string.digits + "-= ,.\u00fc\udcff"
+            letters[chance.randrange(len(letters))] = chance.choice(odd)
+            return [*before, "".join(letters), *after[1:]]
+        case 6 | 7 if after:
+            repeated = after[0].partition("=")[0]
+            return [*line, f"{repeated}={_value(script, repeated.strip('-'), chance)}"]
+    return [*line, f"--{name}={value}"]
+
+
+def _limit_memory() -> Callable[[], None]:
+    status = Path("/proc/self/status").read_text()
+    limit = MEMORY + 1024 * int(re.search(r"VmSize:\s*(\d+)", status)[1])
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _unreadable(directory: Path) -> Iterator[str]:
+    """What of the dataset and the run is no longer whole."""
+    dataset = Dataset.read(files.committed(directory / "data", MANIFEST))
+    for split in dataset.splits.values():
+        for shard in split.shards:
+            if files.sha256(files.committed(directory / "data", shard.file)) != shard.sha256:
+                yield shard.file
+    for step in checkpoints.steps(directory / "run"):
+        training.digest(directory / "run", step)
+
+
+def garbled(trial: Trial) -> None:
+    """One script with a command line that has one to three odd things in it."""
+    _lay_out(trial)
+    script, line = _valid(trial)
+    for _ in range(trial.random.choice((1, 1, 2, 3))):
+        line = _garble(line, script, trial.random)
+    line = [*line, *(_SHORT if script == TRAIN else [])]
+    print(script, shlex.join(line).encode(errors="backslashreplace").decode(), flush=True)
+    running = Script(trial, script, *line, before=_limit_memory())
+    trial.checked[f"ended with {running.finish(CODES, PATIENCE)}"] += 1
+    bad = list(_unreadable(trial.directory))
+    trial.expect(not bad, "lost", f"no longer whole: {', '.join(bad)}")
+
+
+ROWS = (Row("command_lines", garbled, 1000),)
