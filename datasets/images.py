@@ -19,6 +19,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,10 @@ _SIGNATURES = re.compile(
 # the arithmetic-coded ones (ITU-T T.81, table B.1). Lossless, 0xC3, is not among them.
 _LOSSLESS = 0xC3
 _TENSORFLOW_PROCESSES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+
+# What begins a segment, ITU-T T.81, table B.1: neither fill bytes, stuffed zeros nor restarts.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_SCAN, _END = 0xDA, 0xD9
 
 # How to set a picture upright, by EXIF orientation (CIPA DC-008, tag 0x0112).
 _UPRIGHT = {
@@ -168,7 +173,10 @@ def _load(data: bytes, kind: str, max_pixels: int) -> EncodedImage:
 def _tensorflow_reads(data: bytes, kind: str, picture: PIL.Image.Image) -> bool:
     """Whether TensorFlow decodes the file to the same picture, but for the orientation."""
     if kind == "JPEG":
-        return picture.mode in ("L", "RGB") and _jpeg_process(data) in _TENSORFLOW_PROCESSES
+        if picture.mode not in ("L", "RGB") or _jpeg_process(data) not in _TENSORFLOW_PROCESSES:
+            return False
+        # Pillow stops at the last row, TensorFlow reads on to the end mark and misses it.
+        return [*_jpeg_markers(data)][-2:] == [_SCAN, _END]
     if kind == "PNG":  # bytes 24 and 25: bit depth; colour type, 0 grey and 2 RGB
         return data[24] == 8 and data[25] in (0, 2) and "transparency" not in picture.info
     return False
@@ -183,16 +191,18 @@ def _is_lossy(data: bytes, kind: str) -> bool:
 
 def _jpeg_process(data: bytes) -> int:
     """The second byte of the SOF marker, which says how a JPEG is coded."""
+    tables = (0xC4, 0xC8, 0xCC)
+    return next(m for m in _jpeg_markers(data) if 0xC0 <= m <= 0xCF and m not in tables)
+
+
+def _jpeg_markers(data: bytes) -> Iterator[int]:
+    """The second bytes of the markers of a JPEG's segments, to the end mark if there is one."""
     at = 2
-    while True:
-        at = data.index(b"\xff", at)
-        marker = data[at + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # not the start of a segment
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return marker
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    while match := _MARKER.search(data, at):
+        yield match[1][0]
+        if match[1][0] == _END:
+            return
+        at = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
 
 
 def _check_png(data: bytes) -> None:

@@ -96,9 +96,6 @@ class Dataset:
                 )
                 for name, split in content["splits"].items()
             }
-            named = [shard.file for split in splits.values() for shard in split.shards]
-            if any("/" in file or not file.strip(".") for file in named):
-                raise ValueError("a record file outside the directory")
             dataset = cls(
                 content["name"],
                 tuple(content["class_names"]),
@@ -106,6 +103,7 @@ class Dataset:
                 content["channels"],
                 content["source"],
             )
+            _check_values(dataset)
             # Those that were written before there was a checksum hold the fields and no more.
             fields = {field.name for field in dataclasses.fields(cls)}
             if content.keys() != fields and text != dataset.to_json():
@@ -117,6 +115,24 @@ class Dataset:
                 where=str(path),
                 remedy="convert the dataset again with --overwrite",
             ) from None
+
+
+def _check_values(dataset: Dataset) -> None:
+    """ValueError unless all values are such as a converter writes."""
+    shards = [shard for split in dataset.splits.values() for shard in split.shards]
+    texts = [dataset.name, *dataset.class_names]
+    numbers = [count for split in dataset.splits.values() for count in split.class_counts]
+    for shard in shards:
+        texts += [shard.file, shard.sha256]
+        numbers += [shard.records, shard.bytes]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name that is no text")
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("a count that is no number from 0")
+    if dataset.channels not in (1, 3) or not isinstance(dataset.source, dict):
+        raise ValueError("channels or source of another kind")
+    if any("/" in shard.file or not shard.file.strip(".") for shard in shards):
+        raise ValueError("a record file outside the directory")
 
 
 def _json(content: Mapping[str, Any]) -> str:
@@ -186,7 +202,7 @@ def load(
             "no such directory", where=str(directory), remedy="check --dataset_dir, or convert it"
         )
     manifest = files.committed(directory, MANIFEST)
-    if manifest.exists() and file_pattern is None:
+    if manifest.is_file() and file_pattern is None:
         dataset = Dataset.read(manifest)
     else:
         dataset = _from_files(directory, name, split, file_pattern)
@@ -285,7 +301,7 @@ def check_numbering(paths: list[Path]) -> None:
 def known_class_names(directory: Path, known: "dataset_factory.Known") -> tuple[str, ...]:
     """Class names from labels.txt, else numbers, if the dataset is one whose classes are known."""
     labels = directory / LABELS
-    if labels.exists():
+    if labels.is_file():
         names = read_labels(labels)
         return tuple(names.get(label, str(label)) for label in range(max(names) + 1))
     if known.num_classes:

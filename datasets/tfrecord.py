@@ -5,6 +5,7 @@ The keys are those of research/slim, plus `image/filename`, which lets an evalua
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -81,16 +82,29 @@ def picture_and_label(serialized: bytes) -> tuple[bytes, int]:
         DataError: it is a record that `parse` fails on; `what` says why.
     """
     try:
-        feature = tf.train.Example.FromString(serialized).features.feature
+        record = tf.train.Example.FromString(serialized)
     except Exception:  # a class of protobuf, which TensorFlow does not name
         raise DataError("not a tf.Example") from None
+    feature = record.features.feature
     if _ENCODED not in feature or _LABEL not in feature:
         raise DataError(f"record has keys {sorted(feature)[:10]}, expected {list(_KINDS)}")
     for key, kind in _KINDS.items():
         there = feature[key].WhichOneof("kind") if key in feature else kind
         if there != kind or (key in feature and len(getattr(feature[key], kind).value) != 1):
             raise DataError(f"{key} is no {kind} of one value")
+    record.DiscardUnknownFields()
+    if record.SerializeToString(deterministic=True) != serialized:
+        _check_parses(serialized)
     return feature[_ENCODED].bytes_list.value[0], feature[_LABEL].int64_list.value[0]
+
+
+def _check_parses(serialized: bytes) -> None:
+    """DataError if TensorFlow, whose parser is stricter than that of protobuf, reads no record."""
+    try:
+        with tf.init_scope():
+            parse(tf.constant(serialized))
+    except (tf.errors.OpError, UnicodeDecodeError):
+        raise DataError("not a tf.Example") from None
 
 
 def slim_decoder(channels: int) -> slim.tfexample_decoder.TFExampleDecoder:
@@ -124,7 +138,9 @@ def check_decodes(encoded: bytes, channels: int) -> None:
         with tf.init_scope():
             decode(tf.constant(encoded), channels)
     except tf.errors.OpError as error:
-        raise DataError(f"TensorFlow cannot decode it: {error.message}") from None
+        # Without the names of the operation before and after the reason.
+        reason = re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", error.message)
+        raise DataError(f"TensorFlow cannot decode it: {reason}") from None
 
 
 def encode_png(images: np.ndarray) -> Iterator[bytes]:

@@ -61,7 +61,7 @@ def verify(dataset_dir: str, name: str | None = None) -> Report:
             remedy="wait for it to end",
         )
     manifest = files.committed(directory, MANIFEST)
-    if manifest.exists():
+    if manifest.is_file():
         dataset = Dataset.read(manifest)
         if name not in (None, dataset.name):
             raise FlagError(

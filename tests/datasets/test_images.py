@@ -306,6 +306,36 @@ def test_animations_are_known(name):
     assert images.is_animated(SOURCES[name]) is ("animated" in name)
 
 
+@pytest.mark.parametrize("end", [b"\xff\xda", b"\xff\xe0", b"\xff\xc4"])
+def test_a_jpeg_whose_end_only_tensorflow_misses_is_written_anew(end):
+    """All rows are there, which does for Pillow; the end mark is that of another segment."""
+    data = saved(GREY, "JPEG", quality=95)[:-2] + end
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decoded(images.EncodedImage(data, "jpeg", HEIGHT, WIDTH))
+    image = images.load(data)
+    assert image.format == "jpeg"
+    np.testing.assert_allclose(decoded(image), grey_as_rgb(GREY), atol=8)
+
+
+def test_what_keeps_its_bytes_is_read_by_tensorflow():
+    """However it is damaged."""
+    rng, kept = np.random.default_rng(0), 0
+    sources = [KEPT[name] for name in ("jpeg rgb", "jpeg grey", "jpeg progressive", "png rgb")]
+    with tf.init_scope():
+        for number in range(400):
+            damaged = bytearray(sources[number % 4])
+            damaged[rng.integers(2, len(damaged))] = rng.integers(256)
+            try:
+                image = images.load(bytes(damaged), max_pixels=100_000)
+            except DataError:
+                continue
+            if image.encoded == damaged:
+                kept += 1
+                pixels = tf.io.decode_image(image.encoded, 3, expand_animations=False)
+                assert pixels.shape == (image.height, image.width, 3)
+    assert kept > 100
+
+
 def test_truncation_is_named():
     with pytest.raises(DataError, match=r"^truncated$"):
         images.load(KEPT["jpeg rgb"][:-2])

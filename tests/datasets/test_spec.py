@@ -26,6 +26,9 @@ DATASET = Dataset(
 )
 
 
+SHARD = {"file": "birds_train_0", "records": 3, "bytes": 90, "sha256": "ab"}
+
+
 def record_file(path, count, content=b"x"):
     """Records in their frames; the checksums, which only reading looks at, are zero."""
     frame = struct.pack("<Q", len(content)) + bytes(4) + content + bytes(4)
@@ -64,11 +67,23 @@ def test_sums_over_record_files():
         {"splits": {"train": {"shards": [{}], "class_counts": []}}},
         {"splits": {"train": {"shards": [{"file": 3, "records": 1, "bytes": 2}]}}},
         {"class_names": 3},
+        {"class_names": ["a", 3]},
+        {"channels": "3"},
+        {"channels": 2},
+        {"source": None},
+        {"splits": {"train": {"shards": [], "class_counts": [None]}}},
+        {"splits": {"train": {"shards": [], "class_counts": [1.5]}}},
+        *(
+            {"splits": {"train": {"shards": [SHARD | change], "class_counts": []}}}
+            for change in ({"records": "1"}, {"records": -1}, {"bytes": None}, {"sha256": 7})
+        ),
     ],
 )
 def test_a_description_of_another_form_is_told(tmp_path, change):
     path = tmp_path / "dataset.json"
-    path.write_text(json.dumps(json.loads(DATASET.to_json()) | change))
+    content = json.loads(DATASET.to_json()) | change
+    del content["sha256"]  # which would tell any change
+    path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"not a dataset description: .*dataset\.json\)"):
         Dataset.read(path)
 

