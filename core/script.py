@@ -18,6 +18,7 @@ from core.errors import ClassifierError, DataError, ExitCode, MachineError, Stop
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN_PIPE = 128 + 13  # what a shell reports for a program that SIGPIPE ended
 _STOP = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_AGAIN_SECONDS = 0.2
 
 _stopped_by: list[int] = []  # the signals that have come
 
@@ -58,6 +59,7 @@ def run(main: Callable[[Any], None], define: flags.Define, about: str) -> NoRetu
 
     for number in _STOP:
         signal.signal(number, _stop)
+    signal.signal(signal.SIGALRM, _stop_again)
     app.run(guarded, flags_parser=parse)
     raise AssertionError("app.run always exits")
 
@@ -65,7 +67,16 @@ def run(main: Callable[[Any], None], define: flags.Define, about: str) -> NoRetu
 def _stop(number: int, _frame: Any) -> NoReturn:
     """Unwinds, so that what was begun is cleared away."""
     _stopped_by.append(number)
+    # An exception at any moment can hit a library's `except:` or a destructor, and be lost there.
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS, _AGAIN_SECONDS)
+    sys.unraisablehook = lambda _: None
     raise KeyboardInterrupt
+
+
+def _stop_again(_number: int, _frame: Any) -> None:
+    """Unwinds once more, unless that is going on."""
+    if sys.exc_info()[1] is None:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -85,6 +96,7 @@ def _flush() -> None:
 def _exit_with(error: BaseException, *, debug: bool) -> NoReturn:
     for number in _STOP:  # one more signal ends the process without a word
         signal.signal(number, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         _flush()
     except OSError:

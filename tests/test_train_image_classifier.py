@@ -4,10 +4,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from core import files
 from engine import checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +93,41 @@ def test_a_signal_stops_after_saving(flags, tmp_path, number, code):
     assert lines[-1] == f"stopped at step {steps[-1]}, which is saved"
     assert checkpoints.steps(tmp_path) == [0, steps[-1]]
     assert "Traceback" not in "".join(lines)
+
+
+def test_a_signal_before_the_first_step(flags, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *flags(tmp_path / "run")], stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "run" / "run.json").exists():  # the directory is held, the net is built
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors.splitlines()[-1] in ("terminated", "stopped at step 0, which is saved")
+    assert "Traceback" not in errors
+    assert not files.is_locked(tmp_path / "run")
+
+
+def test_a_second_trainer_is_told_about_the_first(run_script, flags, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *flags(tmp_path, "--log_every_n_steps=1")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith("global step 1:"):
+            break
+    second = run_script(SCRIPT, *flags(tmp_path))
+    assert second.returncode == 6
+    holder = f"error: the directory is in use by process {process.pid} on "
+    assert second.stderr.splitlines()[-1].startswith(holder)
+    process.kill()
+    process.communicate(timeout=60)
+    third = run_script(SCRIPT, *flags(tmp_path, "--max_number_of_steps=3"))
+    assert third.returncode == 0, third.stderr
+    assert checkpoints.steps(tmp_path) == [0, 3]
 
 
 def test_divergence(run_script, flags, tmp_path):

@@ -180,6 +180,26 @@ def test_a_signal_unwinds_and_is_told_in_one_word(end, number, word, code, made_
     assert process.returncode == code
 
 
+def test_a_signal_is_not_lost_where_a_library_swallows_every_exception(end):
+    how = (
+        "class Careless:\n  def __del__(self):\n    time.sleep(100)\n"
+        "try:\n  print('ready', flush=True)\n  time.sleep(100)\nexcept:\n  pass\n"
+        "Careless()\n"
+        "try:\n  time.sleep(100)\nfinally:\n  time.sleep(1)\n  print('cleared', flush=True)"
+    )
+    with subprocess.Popen(
+        [sys.executable, end.path, f"--how={how}", "--verbosity=-1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        told, errors = process.communicate(timeout=60)
+        assert (told, errors) == (b"cleared\n", b"terminated\n")
+    assert process.returncode == 143
+
+
 @pytest.mark.parametrize("how", ["[print('x' * 100) for _ in range(10_000)]", "print('x')"])
 def test_output_that_nobody_reads_is_quiet(end, how):
     # The shorter one fails only when it is flushed at the end.
