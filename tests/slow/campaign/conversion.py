@@ -1,5 +1,6 @@
 """Conversions that are killed: at random moments, and at every call that changes files."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -128,14 +129,17 @@ def check_again(trial: Trial, directory: Path) -> None:
 
 
 def seconds_of_conversion(trial: Trial) -> float:
-    """How long the conversion takes in a fork."""
+    """How long the conversion takes in a fork, if nothing delays it."""
 
     def make(directory: Path) -> None:
         new_dataset(trial)
-        started = time.monotonic()
-        flags = new_flags(trial, trial.directory / "timed")
-        Script(trial, CONVERT, *flags, cold=False).finish({0})
-        (directory / "seconds").write_text(str(time.monotonic() - started))
+        took = []
+        for number in range(3):
+            started = time.monotonic()
+            flags = new_flags(trial, trial.directory / f"timed{number}")
+            Script(trial, CONVERT, *flags, cold=False).finish({0})
+            took.append(time.monotonic() - started)
+        (directory / "seconds").write_text(str(min(took)))
 
     return float((trial.once("seconds_of_conversion", make) / "seconds").read_text())
 
@@ -143,11 +147,15 @@ def seconds_of_conversion(trial: Trial) -> float:
 def killed_at_random(trial: Trial) -> None:
     """A kill at a random moment of a conversion."""
     older = trial.number % 2 == 1
-    directory = prepare(trial, older)
     life = seconds_of_conversion(trial) + COLD_SECONDS * trial.cold
-    script = Script(trial, CONVERT, *new_flags(trial, directory))
-    script.ended(trial.random.uniform(0, life))
-    trial.checked["kills"] += script.kill()
+    while True:
+        directory = prepare(trial, older)
+        script = Script(trial, CONVERT, *new_flags(trial, directory))
+        script.ended(trial.random.uniform(0, life))
+        if script.kill():
+            break
+        shutil.rmtree(directory)  # it was quicker than the kill
+    trial.checked["kills"] += 1
     check_undivided(trial, directory, older)
     check_again(trial, directory)
 
