@@ -105,6 +105,8 @@ class _Rows:
         if outcome.ended:
             self._ended.add(name)
             return
+        if "broken" in dict(outcome.failures):  # or a row without a count might have no end
+            self._ended.add(name)
         self.trials[name] += 1
         self.checked[name] += outcome.checked
         self.slowest[name] = max(self.slowest[name], outcome.slowest)

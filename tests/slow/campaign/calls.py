@@ -53,8 +53,6 @@ _NOTIFICATION = struct.Struct("QIIiIQ6Q")  # id, thread, flags, call, architectu
 _RESPONSE = struct.Struct("QqiI")  # id, value, error, flags
 _CONTINUE = 1
 
-available = platform.system() == "Linux" and platform.machine() == "x86_64"
-
 
 class Call(NamedTuple):
     """One call that waits to be let through."""
@@ -132,11 +130,19 @@ def watch(
 
     Returns:
         The script, which has ended or is about to.
+
+    Raises:
+        Failed: this machine does not let calls be watched, or the script hangs.
     """
+    if platform.machine() != "x86_64":
+        raise Failed("broken", "the numbers of the system calls are those of x86-64")
     ours, theirs = socket.socketpair()
     script = Script(trial, name, *arguments, before=lambda: _install(theirs))
     theirs.close()
-    _, (listener,), _, _ = socket.recv_fds(ours, 100, 1)
+    _, received, _, _ = socket.recv_fds(ours, 100, 1)
+    if not received:
+        raise Failed("broken", "the kernel does not let system calls be watched")
+    (listener,) = received
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     deadline = time.monotonic() + PATIENCE
@@ -228,9 +234,3 @@ def full_from(
         script.finish({0})
         raise EndOfRow
     return script
-
-
-def need() -> None:
-    """Failed, unless system calls can be watched here."""
-    if not available:
-        raise Failed("broken", "needs Linux on x86-64")

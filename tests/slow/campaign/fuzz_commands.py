@@ -21,7 +21,7 @@ from tests.slow.campaign.trials import Row, Trial
 
 CODES = frozenset({0, 2, 3, 4, 5, 6, 7, 8})
 PATIENCE = 120.0
-MEMORY = 6 << 30  # bytes that a script may take beyond what this process has
+MEMORY = 20 << 30  # bytes of addresses, stacks of threads among them, that a script may take
 
 _DEFINE = {
     CONVERT: download_and_convert_data.define_flags,

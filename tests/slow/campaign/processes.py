@@ -166,5 +166,7 @@ def run(trial: Trial, name: str, *arguments: str, codes: Collection[int] = (0,))
 
 
 def _tail(output: str) -> str:
-    lines = output.strip().splitlines()
-    return lines[-1][:300] if lines else "no output"
+    """The line that tells best how a script ended."""
+    lines = output.strip().splitlines() or ["no output"]
+    told = [line for line in lines if line.startswith(("error: ", "Fatal Python error"))]
+    return [*lines[-1:], *told][-1][:300]
