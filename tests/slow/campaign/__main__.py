@@ -12,6 +12,7 @@ import math
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -125,15 +126,9 @@ class _Rows:
         return table
 
 
-def main() -> int:
-    """Runs the campaign; returns the exit code."""
-    options = _options()
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(f"seed {options.seed}")
-    scratch = Path(tempfile.mkdtemp(prefix="campaign-"))
-    started = time.monotonic()
-    until = started + 60 * (options.minutes or math.inf)
-    rows = _Rows(options)
+def _run(
+    options: argparse.Namespace, rows: _Rows, scratch: Path, until: float, console: Console
+) -> None:
     # Not refreshed by a thread of its own: this process forks.
     with Progress(console=console, auto_refresh=False, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
@@ -151,12 +146,29 @@ def main() -> int:
                 shutil.rmtree(outcome.directory)
             progress.update(task, advance=1, description=f"{outcome.row.name} {outcome.number}")
             progress.refresh()
+
+
+def main() -> int:
+    """Runs the campaign; returns the exit code. A signal ends it early, with the table so far."""
+    options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(f"seed {options.seed}")
+    scratch = Path(tempfile.mkdtemp(prefix="campaign-"))
+    started = time.monotonic()
+    until = started + 60 * (options.minutes or math.inf)
+    rows = _Rows(options)
+    stopped = False
+    try:
+        _run(options, rows, scratch, until, console)
+    except KeyboardInterrupt:
+        stopped = True
     console.print(rows.table())
     failed = sum(counts.total() for counts in rows.failures.values())
     console.print(f"{failed} failures, {(time.monotonic() - started) / 60:.1f} minutes")
     if not failed:
         shutil.rmtree(scratch)
-    return 1 if failed else 0
+    return 1 if failed or stopped else 0
 
 
 if __name__ == "__main__":

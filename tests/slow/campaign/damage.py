@@ -1,5 +1,6 @@
 """Single flipped bits and cut files: found, named, and for a checkpoint got over."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import CheckpointError
@@ -8,6 +9,7 @@ from tests.slow.campaign import conversion, training
 from tests.slow.campaign.processes import CONVERT, TRAIN, run
 from tests.slow.campaign.trials import Row, Trial
 
+Damage = Callable[[Trial, Path], str]  # damages a file at random, and says how
 SAVED = (3, 6, 9)  # of the run that is damaged
 
 
@@ -26,7 +28,7 @@ def _cut(trial: Trial, path: Path) -> str:
     return f"{path.name} cut from {size} bytes by {lost}"
 
 
-def damaged(trial: Trial, damage) -> None:
+def damaged(trial: Trial, damage: Damage) -> None:
     """Half of the trials damage a dataset, the others a run's newest checkpoint."""
     if (trial.number // 10 + trial.number) % 2:
         _dataset_damaged(trial, damage)
@@ -34,7 +36,7 @@ def damaged(trial: Trial, damage) -> None:
         _checkpoint_damaged(trial, damage)
 
 
-def _dataset_damaged(trial: Trial, damage) -> None:
+def _dataset_damaged(trial: Trial, damage: Damage) -> None:
     directory = conversion.prepare(trial, older=True)
     path = trial.random.choice(sorted(directory.iterdir()))
     what = damage(trial, path)
@@ -44,7 +46,7 @@ def _dataset_damaged(trial: Trial, damage) -> None:
     trial.checked["datasets"] += 1
 
 
-def _checkpoint_damaged(trial: Trial, damage) -> None:
+def _checkpoint_damaged(trial: Trial, damage: Damage) -> None:
     directory = training.begun(trial, *SAVED)
     newest = checkpoints.prefix(directory, SAVED[-1])
     path = trial.random.choice(sorted(directory.glob(f"model.ckpt-{SAVED[-1]}.*")))

@@ -4,7 +4,7 @@ import contextlib
 import json
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core import files
@@ -138,7 +138,9 @@ def limited(trial: Trial) -> None:
         trial.checked["size limits"] += 1
 
 
-def _on_small_disk(trial: Trial, subject: str, place: Path, before) -> None:
+def _on_small_disk(
+    trial: Trial, subject: str, place: Path, before: Callable[[], None] | None
+) -> None:
     if subject == "conversion":
         command = conversion.new_flags(trial, place)
         conversion.new_dataset(trial)

@@ -137,6 +137,7 @@ class _Running:
 def _run(row: Row, trial: Trial, answer: multiprocessing.connection.Connection) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ended = False
     log = os.open(trial.directory / "trial.log", os.O_WRONLY | os.O_CREAT, 0o644)
     os.dup2(log, 1)
