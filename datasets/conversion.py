@@ -69,10 +69,11 @@ def convert(name: str, source: Source, dataset_dir: str, *, overwrite: bool = Fa
         LockedError: another converter works on the directory.
         MachineError: the disk is full, or too full to begin, or the directory cannot be written.
     """
-    if not name or "/" in name or name.startswith("."):
+    if not name.isprintable() or not name or "/" in name or name.startswith("."):
         raise FlagError(
-            f"dataset name {name!r} cannot be part of a file name",
-            remedy="choose a --dataset_name without slashes that does not start with a dot",
+            f"dataset name {name!a} cannot be part of a file name",
+            remedy="choose a --dataset_name that can be printed, without slashes, and does not "
+            "start with a dot",
         )
     directory = files.make_directory(dataset_dir)
     with files.locked(directory):

@@ -67,6 +67,15 @@ _TENSORFLOW_PROCESSES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _SCAN, _END = 0xDA, 0xD9
 
+# PNG (ISO/IEC 15948): samples per pixel by colour type, and the passes of an interlaced picture as
+# first column, first row, and the distances to the next.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+_PIECE_BYTES = 1 << 20  # unpacked at a time
+
 # How to set a picture upright, by EXIF orientation (CIPA DC-008, tag 0x0112).
 _UPRIGHT = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -206,8 +215,12 @@ def _jpeg_markers(data: bytes) -> Iterator[int]:
 
 
 def _check_png(data: bytes) -> None:
-    """DataError unless all chunks are there and intact, which decoding alone does not prove."""
+    """DataError unless all chunks and all rows are there and intact.
+
+    Decoding alone does not prove it: Pillow fills up what is missing.
+    """
     view, at, kind = memoryview(data), 8, b""
+    inflate, missing = zlib.decompressobj(), _png_bytes(data)
     while kind != b"IEND":
         try:
             length, kind = struct.unpack_from(">I4s", data, at)
@@ -216,7 +229,28 @@ def _check_png(data: bytes) -> None:
             raise DataError("truncated") from None
         if zlib.crc32(view[at + 4 : at + 8 + length]) != checksum:
             raise DataError(f"damaged (wrong checksum in chunk {repr(kind)[1:]})")
+        if (kind == b"IHDR") != (at == 8):
+            raise DataError("damaged (IHDR is not the first chunk, and the only one)")
+        if kind == b"IDAT":
+            piece = inflate.decompress(view[at + 8 : at + 8 + length], _PIECE_BYTES)
+            while piece:
+                missing -= len(piece)
+                piece = inflate.decompress(inflate.unconsumed_tail, _PIECE_BYTES)
         at += 12 + length
+    if missing > 0:
+        raise DataError(f"truncated ({missing} bytes of its rows are missing)")
+
+
+def _png_bytes(data: bytes) -> int:
+    """How many bytes the rows of a PNG take uncompressed, each after its filter byte."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    bits = depth * _PNG_CHANNELS[colour]
+    total = 0
+    for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        if columns > 0:
+            total += max(rows, 0) * (1 + (columns * bits + 7) // 8)
+    return total
 
 
 def _orientation(picture: PIL.Image.Image) -> int:

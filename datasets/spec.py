@@ -111,7 +111,7 @@ class Dataset:
             return dataset
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"not a dataset description: {error!r}",
+                f"not a dataset description: {type(error).__name__}: {error}",
                 where=str(path),
                 remedy="convert the dataset again with --overwrite",
             ) from None

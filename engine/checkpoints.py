@@ -116,20 +116,24 @@ def check_intact(path: str) -> None:
     if not sums.exists():
         _read_all(path)
         return
-    try:
-        lines = sums.read_text(encoding="utf-8").splitlines()
-        expected = dict(reversed(line.split("  ")) for line in lines)
-    except ValueError:  # not UTF-8, or not two columns
-        raise CheckpointError("not a list of checksums", where=str(sums)) from None
-    there = {file.name for file in _files(path) if file != sums}
-    for name in sorted(there ^ expected.keys()):
-        what = "missing, but listed" if name in expected else "not listed"
-        raise CheckpointError(f"{name} is {what}", where=str(sums))
-    for name in sorted(there):
-        if files.sha256(sums.with_name(name)) != expected[name]:
-            raise CheckpointError(
-                f"damaged: its checksum is not that in {sums.name}", where=str(sums.with_name(name))
-            )
+    text = sums.read_bytes()
+    lines = {file: _sum(file) for file in _files(path) if file != sums}
+    if text == "".join(map(lines.get, sorted(lines))).encode():
+        return
+    listed = text.decode(errors="replace").splitlines(keepends=True)
+    names = {line.rstrip().split("  ")[-1]: line for line in listed}
+    for file in sorted(lines):
+        if names.get(file.name, lines[file]) != lines[file]:
+            what = f"damaged: its checksum is not that in {sums.name}"
+            raise CheckpointError(what, where=str(file))
+    missing = sorted(names.keys() - {file.name for file in lines})
+    what = f"{missing[0]} is listed, but missing" if missing else "damaged"
+    raise CheckpointError(what, where=str(sums))
+
+
+def _sum(file: Path) -> str:
+    """A line of the sha256sum tool."""
+    return f"{files.sha256(file)}  {file.name}\n"
 
 
 def _read_all(path: str) -> None:
@@ -356,19 +360,20 @@ class Writer:
             MachineError: the disk is full; the checkpoints before are as they were.
         """
         if step in steps(self._directory):
+            self._retain()
             return
         bad = self._first_bad(session)
         if bad:
             raise self._diverged(f"{bad} is not finite at step {step}")
         try:
             self._write(session, step)
+            self._retain()
         except (tf.errors.OpError, OSError) as error:
             raise MachineError(
                 f"cannot write the checkpoint of step {step}: {_reason(error)}",
                 where=str(self._directory),
                 remedy=f"see to the disk; {self._last_good() or 'no step is saved'}",
             ) from None
-        self._retain()
 
     def diverged(self, session: tf.Session, what: str) -> DivergedError:
         """The error of a run that cannot go on: what is wrong, the first variable that is not
@@ -409,26 +414,44 @@ class Writer:
             staged = stage / path.name
             self._saver.save(session, str(staged), write_meta_graph=False, write_state=False)
             staged.with_name(f"{path.name}.meta").write_bytes(self._meta_graph)
-            names = sorted(file.name for file in stage.iterdir())
-            sums = [f"{files.sha256(stage / name)}  {name}\n" for name in names]
-            staged.with_name(path.name + _SUMS).write_text("".join(sums), encoding="utf-8")
+            sums = "".join(map(_sum, sorted(stage.iterdir())))
+            staged.with_name(path.name + _SUMS).write_text(sums, encoding="utf-8")
             # The index last: a checkpoint without it does not exist.
-            names = [path.name + _SUMS, *sorted(names, key=lambda name: name.endswith(".index"))]
+            names = [file.name for file in reversed(_files(str(staged)))]
             files.commit(stage, names, self._directory)
 
     def _retain(self) -> None:
         """Deletes the oldest checkpoints, and what an interrupted deletion has left."""
-        found = steps(self._directory)
-        kept = found[-self._keep :]  # all of them if 0
-        self._write_state(kept)  # first: it then never names what is deleted
-        there = {step_of(file.stem) for file in self._directory.glob(f"{_NAME}-*.*")}
-        for step in there - {None, *kept}:
+        kept, others = _retention(self._directory, self._keep)
+        # First the file `checkpoint`: it then never names what is deleted.
+        if _state(kept) != _read_state(self._directory):
+            files.write_text(self._directory / _STATE_FILE, _state(kept))
+        for step in others:
             for file in _files(prefix(self._directory, step)):
                 file.unlink()
 
-    def _write_state(self, kept: list[int]) -> None:
-        """The file `checkpoint`, with relative paths, so that a run directory can be moved."""
-        names = [f"{_NAME}-{step}" for step in kept]
-        lines = [f'model_checkpoint_path: "{names[-1]}"']
-        lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-        files.write_text(self._directory / _STATE_FILE, "\n".join(lines) + "\n")
+
+def is_tidy(directory: Path, keep: int) -> bool:
+    """Whether no crash has left anything to do to the checkpoints of a run that is at its end."""
+    kept, others = _retention(directory, keep)
+    return not (others or files.unfinished(directory)) and _state(kept) == _read_state(directory)
+
+
+def _retention(directory: Path, keep: int) -> tuple[list[int], set[int]]:
+    """The steps to keep, and those of which something is to be deleted; keep=0 keeps all."""
+    kept = steps(directory)[-keep:]
+    there = {step_of(file.stem) for file in directory.glob(f"{_NAME}-*.*")}
+    return kept, there - {None, *kept}
+
+
+def _state(kept: list[int]) -> str:
+    """The file `checkpoint`, with relative paths, so that a run directory can be moved."""
+    names = [f"{_NAME}-{step}" for step in kept]
+    lines = [f'model_checkpoint_path: "{names[-1]}"'] if names else []
+    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+    return "\n".join(lines) + "\n"
+
+
+def _read_state(directory: Path) -> str | None:
+    path = directory / _STATE_FILE
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

@@ -213,9 +213,7 @@ class Evaluator:
         started = time.monotonic()
         counted = metrics.Metrics(self._num_classes)
         with (
-            tf.Session(
-                self._config.master, config=training.session_config(self._config)
-            ) as session,
+            training.session(self._config) as session,
             input_pipeline.damage_named(self._dataset, self._config.labels_offset),
         ):
             self._restore(session, checkpoint)

@@ -17,6 +17,7 @@ from preprocessing.preprocessing_factory import PREPROCESSING
 
 OPTIMIZERS = ("adadelta", "adagrad", "adam", "ftrl", "momentum", "sgd", "rmsprop")
 SCHEDULES = ("fixed", "exponential", "polynomial")
+MOST_THREADS = 1024  # far more of them end TensorFlow with a segmentation fault
 LARGEST_SEED = 2**31 - 2  # seed + 1 stands above 32 bits of epoch number, in an int64
 
 
@@ -33,6 +34,7 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
         4,
         "Record files that are read side by side; it has a part in the order of the pictures.",
         lower=1,
+        upper=MOST_THREADS,
     )
     group.integer(
         "train_image_size", None, "Height and width in pixels; default: the net's own.", lower=1
@@ -202,7 +204,13 @@ def _define_dataset(flag_values: absl_flags.FlagValues, split: str, batch_size: 
         "dataset_dir", None, "Directory of the converted dataset; evaluation: default the run's."
     )
     group.integer("batch_size", batch_size, "Pictures per step.", lower=1)
-    group.integer("num_preprocessing_threads", 4, "Threads that decode pictures.", lower=1)
+    group.integer(
+        "num_preprocessing_threads",
+        4,
+        "Threads that decode pictures.",
+        lower=1,
+        upper=MOST_THREADS,
+    )
 
 
 def _define_model(flag_values: absl_flags.FlagValues) -> None:
@@ -244,8 +252,11 @@ def _define_fine_tuning(flag_values: absl_flags.FlagValues) -> None:
 def _define_machine(flag_values: absl_flags.FlagValues) -> None:
     group = Group("Machine", flag_values)
     group.string("master", "", "Address of a TensorFlow server; default: this process.")
-    group.integer("inter_op_threads", 0, "Operations run side by side; 0: all cores.", lower=0)
-    group.integer("intra_op_threads", 0, "Threads within an operation; 0: all cores.", lower=0)
+    for name, what in (
+        ("inter_op_threads", "Operations run side by side"),
+        ("intra_op_threads", "Threads within an operation"),
+    ):
+        group.integer(name, 0, f"{what}; 0: all cores.", lower=0, upper=MOST_THREADS)
 
 
 def check_training(config: Any) -> None:

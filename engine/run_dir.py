@@ -112,14 +112,20 @@ def describe(dataset: LoadedSplit, config: Any) -> Run:
 
 
 def finished(config: Any) -> bool:
-    """Whether the run has reached --max_number_of_steps; says so if it has."""
-    reached = checkpoints.steps(Path(config.train_dir))
+    """Whether the run has reached --max_number_of_steps; says so if it has.
+
+    Not if something is left to do: a damaged checkpoint to pass over, or what a crash left.
+    """
+    directory = Path(config.train_dir)
+    reached = checkpoints.steps(directory)
     if not (reached and config.max_number_of_steps and reached[-1] >= config.max_number_of_steps):
         return False
+    if not checkpoints.is_tidy(directory, config.keep_checkpoint_max):
+        return False
     try:
-        checkpoints.check_intact(checkpoints.prefix(Path(config.train_dir), reached[-1]))
+        checkpoints.check_intact(checkpoints.prefix(directory, reached[-1]))
     except CheckpointError:
-        return False  # resuming tells of the damage
+        return False
     logging.info(
         "Nothing to do: %s is at step %d, --max_number_of_steps is %d.",
         config.train_dir,
@@ -190,7 +196,7 @@ def _recorded(directory: Path) -> dict[str, Any]:
 
 def _damaged(directory: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"damaged: {error!r}",
+        f"damaged: {type(error).__name__}: {error}",
         where=str(directory / RUN_FILE),
         remedy="bring back a copy of it, or remove it and pass the flags of the run",
     )

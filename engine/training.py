@@ -14,7 +14,7 @@ from absl import logging
 
 from core import files, progress
 from core.compat import tf
-from core.errors import Stopped
+from core.errors import FlagError, Stopped
 from datasets.spec import LoadedSplit
 from engine import checkpoints, input_pipeline, summaries
 from engine.model import Classifier
@@ -37,6 +37,27 @@ def session_config(config: Any) -> tf.ConfigProto:
     )
     proto.gpu_options.allow_growth = True
     return proto
+
+
+@contextlib.contextmanager
+def session(config: Any) -> Iterator[tf.Session]:
+    """A session on --master.
+
+    Args:
+        config: read here: master, and what `session_config` reads.
+
+    Raises:
+        FlagError: no server answers to --master.
+    """
+    try:
+        opened = tf.Session(config.master, config=session_config(config))
+    except tf.errors.OpError as error:
+        raise FlagError(
+            f"--master={config.master}: {error.message.splitlines()[0]}",
+            remedy="pass grpc://HOST:PORT, or leave it out",
+        ) from None
+    with opened:
+        yield opened
 
 
 class _Schedule:
@@ -167,21 +188,18 @@ def run(
     writer = checkpoints.Writer(directory, config.keep_checkpoint_max)
     files.write_text(directory / GRAPH_FILE, str(tf.get_default_graph().as_graph_def()))
     logging.info("Starting Session.")
-    with (
-        tf.Session(config.master, config=session_config(config)) as session,
-        _stop_signals() as signals,
-    ):
-        start(session)
-        session.run(classifier.batch.start)
-        step = int(session.run(tf.train.get_global_step()))
-        writer.save(session, step)
+    with session(config) as opened, _stop_signals() as signals:
+        start(opened)
+        opened.run(classifier.batch.start)
+        step = int(opened.run(tf.train.get_global_step()))
+        writer.save(opened, step)
         events = _Events(directory, step, config.batch_size)
         try:
             with input_pipeline.damage_named(dataset, config.labels_offset):
-                step = _steps(session, step, train_op, summary_op, writer, events, signals, config)
+                step = _steps(opened, step, train_op, summary_op, writer, events, signals, config)
         finally:
             events.close()
-        writer.save(session, step)
+        writer.save(opened, step)
         if signals:
             raise Stopped(signals[0], f"stopped at step {step}, which is saved")
     logging.info("Finished training! Saving model to disk.")

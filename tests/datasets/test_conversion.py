@@ -286,7 +286,7 @@ def test_a_directory_that_cannot_be_made(tmp_path):
         convert(tmp_path / "file" / "zoo")
 
 
-@pytest.mark.parametrize("name", ["../zoo", "a/b", "/zoo", "..", ".tmp-zoo", ""])
+@pytest.mark.parametrize("name", ["../zoo", "a/b", "/zoo", "..", ".tmp-zoo", "", "\udcff", "a\nb"])
 def test_a_name_that_cannot_be_that_of_a_file(tmp_path, name):
     with pytest.raises(FlagError, match="cannot be part of a file name"):
         conversion.convert(name, source(), str(tmp_path / "data"))

@@ -350,6 +350,53 @@ def test_wrong_checksum_in_a_png_is_refused():
         images.load(bytes(data))
 
 
+def png(pixels: np.ndarray, rows: bytes, *, interlaced: bool = False, headers: int = 1) -> bytes:
+    """A PNG of uint8 [height, width, 3], whose rows are packed as they are given."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        length = struct.pack(">I", len(content))
+        return length + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, _ = pixels.shape
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced))
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header * headers + body
+
+
+def rows_of(pixels: np.ndarray) -> bytes:
+    """Rows as a PNG packs them, each after a byte that says it is not filtered."""
+    return b"".join(b"\0" + row.tobytes() for row in pixels if row.size)
+
+
+def test_a_png_that_lacks_rows_is_refused():
+    pixels = smooth(3)
+    rows = rows_of(pixels)
+    assert images.load(png(pixels, rows)).encoded == png(pixels, rows)
+    for missing in (1, 10, len(rows) // 2, len(rows)):
+        with pytest.raises(
+            DataError, match=rf"truncated \({missing} bytes of its rows are missing"
+        ):
+            images.load(png(pixels, rows[: len(rows) - missing]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 5), (8, 8), (9, 7), (17, 2)])
+def test_an_interlaced_png_is_whole_with_all_its_passes(shape):
+    pixels = np.random.RandomState(0).randint(0, 256, (*shape, 3)).astype(np.uint8)
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4))
+    passes += ((2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # first row, column; their distances
+    rows = b"".join(rows_of(pixels[r::down, c::across]) for r, c, down, across in passes)
+    image = images.load(png(pixels, rows, interlaced=True))
+    np.testing.assert_array_equal(decoded(image), pixels)
+    with pytest.raises(DataError, match="truncated"):
+        images.load(png(pixels, rows[:-1], interlaced=True))
+
+
+def test_a_png_with_two_headers_is_refused():
+    pixels = smooth(3)
+    with pytest.raises(DataError, match="IHDR is not the first chunk, and the only one"):
+        images.load(png(pixels, rows_of(pixels), headers=2))
+
+
 def test_one_damaged_byte_never_breaks_out():
     rng, reasons = np.random.default_rng(0), []
     for data in SOURCES.values():

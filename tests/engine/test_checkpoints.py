@@ -400,9 +400,26 @@ def test_resume_falls_back_to_the_newest_that_is_intact(
 def test_damage_to_what_tensorflow_does_not_check_is_found_too(copied_run, ending, kind):
     run = copied_run("lenet")
     damage(run, 7, ending, kind)
-    with pytest.raises(CheckpointError, match=rf"model\.ckpt-7\.({ending}|sha256)\)"):
+    with pytest.raises(CheckpointError, match=rf"model\.ckpt-7\.{ending}\b"):
         checkpoints.check_intact(str(run / "model.ckpt-7"))
     assert checkpoints.resolve(str(run)) == str(run / "model.ckpt-4")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: text[:-1], lambda text: text.replace(b"\n", b"\v")]
+)
+def test_a_list_of_checksums_that_reads_alike_is_damaged_too(copied_run, change):
+    sums = copied_run("lenet") / "model.ckpt-7.sha256"
+    sums.write_bytes(change(sums.read_bytes()))
+    with pytest.raises(CheckpointError):
+        checkpoints.check_intact(str(sums.with_suffix("")))
+
+
+def test_a_file_that_is_listed_but_missing(copied_run):
+    run = copied_run("lenet")
+    (run / "model.ckpt-7.meta").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.ckpt-7\.meta is listed, but missing"):
+        checkpoints.check_intact(str(run / "model.ckpt-7"))
 
 
 def test_every_flipped_bit_is_found(copied_run):

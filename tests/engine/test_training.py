@@ -138,6 +138,35 @@ def test_at_its_limit_there_is_nothing_to_do(make_dataset, copied_run, train, lo
     assert content(directory) == before
 
 
+def test_what_a_crash_left_at_the_limit_is_cleared_away(make_dataset, copied_run, train, digest):
+    directory = copied_run("lenet")
+    state = (directory / "checkpoint").read_text()
+    last = digest(directory / "model.ckpt-7")
+    for leave in (
+        lambda: (directory / ".tmp-1-ab-checkpoint").write_text("half"),
+        lambda: (directory / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-4"\n'),
+        lambda: (directory / "model.ckpt-3.meta").write_bytes(b"of a deletion"),
+    ):
+        leave()
+        train(make_dataset(), directory, "--max_number_of_steps=7", "--optimizer=sgd")
+        assert not files.unfinished(directory)
+        assert (directory / "checkpoint").read_text() == state
+        assert not list(directory.glob("model.ckpt-3.*"))
+        assert digest(directory / "model.ckpt-7") == last
+    train(
+        make_dataset(),
+        directory,
+        *("--max_number_of_steps=7", "--optimizer=sgd", "--keep_checkpoint_max=1"),
+    )
+    assert checkpoints.steps(directory) == [7]
+
+
+def test_a_master_that_is_no_server(make_dataset, train, tmp_path):
+    with pytest.raises(FlagError, match="--master=here: No session factory") as error:
+        train(make_dataset(), tmp_path, "--max_number_of_steps=1", "--master=here")
+    assert error.value.exit_code == ExitCode.FLAGS
+
+
 @pytest.mark.parametrize("cadence", ["--save_interval_steps=1", "--save_interval_steps=100"])
 def test_divergence_leaves_a_finite_checkpoint(
     make_dataset, train, variables_of, tmp_path, cadence
