@@ -17,14 +17,13 @@ from absl import logging
 
 from core import files
 from core.compat import tf
-from core.errors import CheckpointError, DivergedError, FlagError, MachineError
+from core.errors import CheckpointError, FlagError
 from engine import flags, model
 from engine.optimization import names_in_scopes
 from nets.nets_factory import NETS
 
-_NAME = "model.ckpt"
-_STATE_FILE = "checkpoint"
-_SUMS = ".sha256"
+NAME = "model.ckpt"
+SUMS = ".sha256"
 _ENDING = r"\.(index|meta|sha256|data-\d+-of-\d+)$"
 _CORRUPT = "corrupt"  # sub-directory for checkpoints that were found damaged
 # What TensorFlow raises for a damaged checkpoint: a ValueError for a text that it cannot decode, an
@@ -37,15 +36,15 @@ Restore = Callable[[tf.Session], None]
 def steps(directory: Path) -> list[int]:
     """The steps of which a directory holds a checkpoint, in ascending order."""
     found = (
-        re.fullmatch(rf"{re.escape(_NAME)}-(\d+)\.index", path.name)
-        for path in directory.glob(f"{_NAME}-*.index")
+        re.fullmatch(rf"{re.escape(NAME)}-(\d+)\.index", path.name)
+        for path in directory.glob(f"{NAME}-*.index")
     )
     return sorted(int(match[1]) for match in found if match)
 
 
 def prefix(directory: Path, step: int) -> str:
     """The path of a checkpoint as TensorFlow's tools name it: without an ending."""
-    return str(directory / f"{_NAME}-{step}")
+    return str(directory / f"{NAME}-{step}")
 
 
 def step_of(path: str) -> int | None:
@@ -112,12 +111,12 @@ def check_intact(path: str) -> None:
     Raises:
         CheckpointError: the checkpoint is damaged; the file is named.
     """
-    sums = Path(f"{path}{_SUMS}")
+    sums = Path(f"{path}{SUMS}")
     if not sums.exists():
         _read_all(path)
         return
     text = sums.read_bytes()
-    lines = {file: _sum(file) for file in _files(path) if file != sums}
+    lines = {file: checksum_line(file) for file in files_of(path) if file != sums}
     if text == "".join(map(lines.get, sorted(lines))).encode():
         return
     listed = text.decode(errors="replace").splitlines(keepends=True)
@@ -131,7 +130,7 @@ def check_intact(path: str) -> None:
     raise CheckpointError(what, where=str(sums))
 
 
-def _sum(file: Path) -> str:
+def checksum_line(file: Path) -> str:
     """A line of the sha256sum tool."""
     return f"{files.sha256(file)}  {file.name}\n"
 
@@ -146,17 +145,17 @@ def _read_all(path: str) -> None:
 
 
 def _damaged(path: str, error: Exception) -> CheckpointError:
-    return CheckpointError(f"damaged checkpoint: {_reason(error)}", where=path)
+    return CheckpointError(f"damaged checkpoint: {reason(error)}", where=path)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what TensorFlow or the operating system says."""
     text = getattr(error, "strerror", None) or getattr(error, "message", str(error))
     return text.split("\n")[0]
 
 
-def _files(path: str) -> list[Path]:
-    """All files of a checkpoint, the index first."""
+def files_of(path: str) -> list[Path]:
+    """All files of a checkpoint, given as its prefix; the index first."""
     found = Path(path).parent.glob(f"{glob.escape(Path(path).name)}.*")
     ours = (file for file in found if re.search(_ENDING, file.name))
     return sorted(ours, key=lambda file: (file.suffix != ".index", file.name))
@@ -201,7 +200,7 @@ def _newest_intact(directory: Path) -> str:
     for step in steps(directory):
         if step > step_of(intact):
             corrupt = files.make_directory(directory / _CORRUPT)
-            for file in _files(prefix(directory, step)):
+            for file in files_of(prefix(directory, step)):
                 file.replace(corrupt / file.name)
             logging.warning("moved the damaged checkpoint of step %d to %s", step, corrupt)
     return intact
@@ -326,132 +325,3 @@ def _shapes(path: str) -> dict[str, list[int]]:
         return tf.train.load_checkpoint(path).get_variable_to_shape_map()
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
-
-
-class Writer:
-    """Writes the checkpoints of one run, and deletes the oldest.
-
-    Make it when the graph is complete, and hold the directory's lock.
-
-    Args:
-        directory: the run directory.
-        keep: how many checkpoints to keep; 0 keeps all.
-
-    Raises:
-        MachineError: the disk has no room for them.
-    """
-
-    def __init__(self, directory: Path, keep: int) -> None:
-        self._directory, self._keep = directory, keep
-        variables = tf.global_variables()
-        self._saver = tf.train.Saver(variables, max_to_keep=0)
-        floats = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
-        self._names = [variable.op.name for variable in floats]
-        self._finite = tf.stack([tf.reduce_all(tf.is_finite(v.read_value())) for v in floats])
-        # The same for each checkpoint, and for a large net slow to make.
-        self._meta_graph = self._saver.export_meta_graph().SerializeToString()
-        self._check_space(variables)
-
-    def save(self, session: tf.Session, step: int) -> None:
-        """Writes the checkpoint of a step, unless it exists.
-
-        Raises:
-            DivergedError: a variable is not finite; nothing is written.
-            MachineError: the disk is full; the checkpoints before are as they were.
-        """
-        if step in steps(self._directory):
-            self._retain()
-            return
-        bad = self._first_bad(session)
-        if bad:
-            raise self._diverged(f"{bad} is not finite at step {step}")
-        try:
-            self._write(session, step)
-            self._retain()
-        except (tf.errors.OpError, OSError) as error:
-            raise MachineError(
-                f"cannot write the checkpoint of step {step}: {_reason(error)}",
-                where=str(self._directory),
-                remedy=f"see to the disk; {self._last_good() or 'no step is saved'}",
-            ) from None
-
-    def diverged(self, session: tf.Session, what: str) -> DivergedError:
-        """The error of a run that cannot go on: what is wrong, the first variable that is not
-        finite, and the checkpoint to fall back to.
-        """
-        bad = self._first_bad(session)
-        return self._diverged(f"{what}; {bad} is not finite" if bad else what)
-
-    def _diverged(self, what: str) -> DivergedError:
-        return DivergedError(what, where=self._last_good(), remedy="lower --learning_rate")
-
-    def _last_good(self) -> str:
-        good = steps(self._directory)
-        return f"{prefix(self._directory, good[-1])} is the last good checkpoint" if good else ""
-
-    def _first_bad(self, session: tf.Session) -> str | None:
-        """The name of the first variable with a value that is not finite."""
-        finite = session.run(self._finite)
-        return None if finite.all() else self._names[finite.argmin()]
-
-    def _check_space(self, variables: list[tf.Variable]) -> None:
-        """Whether as many checkpoints as are kept, and the one being written, find room."""
-        size = len(self._meta_graph) + sum(
-            variable.shape.num_elements() * variable.dtype.size for variable in variables
-        )
-        missing = max(self._keep + 1 - len(steps(self._directory)), 1)
-        files.check_space(
-            self._directory,
-            size * missing,
-            f"a run that keeps {self._keep or 'all'} checkpoints",
-            remedy="free some space, or lower --keep_checkpoint_max",
-        )
-
-    def _write(self, session: tf.Session, step: int) -> None:
-        path = Path(prefix(self._directory, step))
-        logging.info("Saving checkpoint to path %s", path)
-        with files.staging(self._directory) as stage:
-            staged = stage / path.name
-            self._saver.save(session, str(staged), write_meta_graph=False, write_state=False)
-            staged.with_name(f"{path.name}.meta").write_bytes(self._meta_graph)
-            sums = "".join(map(_sum, sorted(stage.iterdir())))
-            staged.with_name(path.name + _SUMS).write_text(sums, encoding="utf-8")
-            # The index last: a checkpoint without it does not exist.
-            names = [file.name for file in reversed(_files(str(staged)))]
-            files.commit(stage, names, self._directory)
-
-    def _retain(self) -> None:
-        """Deletes the oldest checkpoints, and what an interrupted deletion has left."""
-        kept, others = _retention(self._directory, self._keep)
-        # First the file `checkpoint`: it then never names what is deleted.
-        if _state(kept) != _read_state(self._directory):
-            files.write_text(self._directory / _STATE_FILE, _state(kept))
-        for step in others:
-            for file in _files(prefix(self._directory, step)):
-                file.unlink()
-
-
-def is_tidy(directory: Path, keep: int) -> bool:
-    """Whether no crash has left anything to do to the checkpoints of a run that is at its end."""
-    kept, others = _retention(directory, keep)
-    return not (others or files.unfinished(directory)) and _state(kept) == _read_state(directory)
-
-
-def _retention(directory: Path, keep: int) -> tuple[list[int], set[int]]:
-    """The steps to keep, and those of which something is to be deleted; keep=0 keeps all."""
-    kept = steps(directory)[-keep:]
-    there = {step_of(file.stem) for file in directory.glob(f"{_NAME}-*.*")}
-    return kept, there - {None, *kept}
-
-
-def _state(kept: list[int]) -> str:
-    """The file `checkpoint`, with relative paths, so that a run directory can be moved."""
-    names = [f"{_NAME}-{step}" for step in kept]
-    lines = [f'model_checkpoint_path: "{names[-1]}"'] if names else []
-    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-    return "\n".join(lines) + "\n"
-
-
-def _read_state(directory: Path) -> str | None:
-    path = directory / _STATE_FILE
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

@@ -22,7 +22,7 @@ from core import files
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
-from engine import checkpoints, model
+from engine import checkpoint_writer, checkpoints, model
 from nets.nets_factory import NETS
 
 RUN_FILE = "run.json"
@@ -120,7 +120,7 @@ def finished(config: Any) -> bool:
     reached = checkpoints.steps(directory)
     if not (reached and config.max_number_of_steps and reached[-1] >= config.max_number_of_steps):
         return False
-    if not checkpoints.is_tidy(directory, config.keep_checkpoint_max):
+    if not checkpoint_writer.is_tidy(directory, config.keep_checkpoint_max):
         return False
     try:
         checkpoints.check_intact(checkpoints.prefix(directory, reached[-1]))

@@ -16,7 +16,7 @@ from core import files, progress
 from core.compat import tf
 from core.errors import FlagError, Stopped
 from datasets.spec import LoadedSplit
-from engine import checkpoints, input_pipeline, summaries
+from engine import checkpoint_writer, checkpoints, input_pipeline, summaries
 from engine.model import Classifier
 
 GRAPH_FILE = "graph.pbtxt"
@@ -185,7 +185,7 @@ def run(
         CheckpointError, FlagError: as `checkpoints.starting_point`.
     """
     start = checkpoints.starting_point(directory, config)
-    writer = checkpoints.Writer(directory, config.keep_checkpoint_max)
+    writer = checkpoint_writer.Writer(directory, config.keep_checkpoint_max)
     files.write_text(directory / GRAPH_FILE, str(tf.get_default_graph().as_graph_def()))
     logging.info("Starting Session.")
     with session(config) as opened, _stop_signals() as signals:
@@ -210,7 +210,7 @@ def _steps(
     step: int,
     train_op: tf.Tensor,
     summary_op: tf.Tensor,
-    writer: checkpoints.Writer,
+    writer: checkpoint_writer.Writer,
     events: _Events,
     signals: list[int],
     config: Any,
@@ -243,7 +243,9 @@ def _steps(
 
 
 @contextlib.contextmanager
-def _divergence_named(session: tf.Session, step: int, writer: checkpoints.Writer) -> Iterator[None]:
+def _divergence_named(
+    session: tf.Session, step: int, writer: checkpoint_writer.Writer
+) -> Iterator[None]:
     """A histogram of values that are not finite fails before the loss can be looked at."""
     try:
         yield

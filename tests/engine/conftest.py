@@ -184,3 +184,13 @@ def events_of():
         return [event for path in paths for event in tf.train.summary_iterator(str(path))]
 
     return events_of
+
+
+@pytest.fixture
+def two_variables():
+    """Enters a graph of a global step and a float w of 2; gives a session and w."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.create_global_step()
+        w = tf.get_variable("net/w", initializer=[1.0, 2.0])
+        session.run(tf.global_variables_initializer())
+        yield session, w

@@ -1,4 +1,4 @@
-"""Checkpoints: finding, writing, keeping, and the three ways to start from them."""
+"""Checkpoints: finding them, telling damaged ones, and the three ways to start from them."""
 
 import contextlib
 import shutil
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from core.compat import tf
-from core.errors import CheckpointError, DivergedError, ExitCode, FlagError, MachineError
-from engine import checkpoints
+from core.errors import CheckpointError, ExitCode, FlagError
+from engine import checkpoint_writer, checkpoints
 from nets import nets_factory
 
 LAYERS = ("conv1", "conv2", "fc3", "fc4")
@@ -33,16 +33,6 @@ def lenet():
             yield session
 
     return lenet
-
-
-@pytest.fixture
-def two_variables():
-    """Enters a graph of a global step and a float w of 2; gives a session and w."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.train.create_global_step()
-        w = tf.get_variable("net/w", initializer=[1.0, 2.0])
-        session.run(tf.global_variables_initializer())
-        yield session, w
 
 
 def values(session):
@@ -118,45 +108,6 @@ def test_step_of(path, step):
     assert checkpoints.step_of(path) == step
 
 
-# Writing.
-
-
-@pytest.mark.parametrize(("keep", "kept"), [(0, [0, 9, 10, 11]), (1, [11]), (3, [9, 10, 11])])
-def test_retention(tmp_path, two_variables, keep, kept):
-    session, _ = two_variables
-    writer = checkpoints.Writer(tmp_path, keep)
-    for step in (0, 9, 10, 11):
-        writer.save(session, step)
-    assert checkpoints.steps(tmp_path) == kept
-    assert names(tmp_path) == {"checkpoint"}.union(*map(checkpoint_files, kept))
-    lines = (tmp_path / "checkpoint").read_text().splitlines()
-    assert lines == ['model_checkpoint_path: "model.ckpt-11"'] + [
-        f'all_model_checkpoint_paths: "model.ckpt-{step}"' for step in kept
-    ]
-
-
-def test_a_moved_directory(tmp_path, two_variables):
-    session, w = two_variables
-    (tmp_path / "old").mkdir()
-    checkpoints.Writer(tmp_path / "old", 5).save(session, 3)
-    moved = (tmp_path / "old").rename(tmp_path / "new")
-    latest = tf.train.latest_checkpoint(str(moved))
-    assert latest == str(moved / "model.ckpt-3")
-    w.load([0.0, 0.0], session)
-    tf.train.Saver().restore(session, latest)
-    np.testing.assert_array_equal(session.run(w), [1.0, 2.0])
-
-
-def test_a_step_is_never_written_twice(tmp_path, two_variables):
-    session, w = two_variables
-    writer = checkpoints.Writer(tmp_path, 5)
-    writer.save(session, 3)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    w.load([7.0, 7.0], session)
-    writer.save(session, 3)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-
-
 def test_the_meta_file_rebuilds_the_graph(finished_run, variables_of):
     prefix = str(finished_run("lenet") / "model.ckpt-7")
     with tf.Graph().as_default(), tf.Session() as session:
@@ -164,19 +115,6 @@ def test_the_meta_file_rebuilds_the_graph(finished_run, variables_of):
         found, expected = values(session), variables_of(prefix)
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_variables_that_are_not_finite_are_not_written(tmp_path, two_variables, bad):
-    session, w = two_variables
-    writer = checkpoints.Writer(tmp_path, 1)
-    writer.save(session, 3)
-    before = names(tmp_path)
-    w.load([1.0, bad], session)
-    message = r"net/w is not finite at step 4 \(.*model\.ckpt-3 is the last good checkpoint\)"
-    with pytest.raises(DivergedError, match=message):
-        writer.save(session, 4)
-    assert names(tmp_path) == before
 
 
 # Starting.
@@ -231,7 +169,7 @@ def test_resume_goes_before_a_warm_start(finished_run, configured, lenet, tmp_pa
 def test_resume_with_another_optimizer(tmp_path, configured, lenet, optimizer):
     with lenet(optimizer=tf.train.MomentumOptimizer(0.1, 0.9)) as session:
         session.run(tf.global_variables_initializer())
-        checkpoints.Writer(tmp_path, 5).save(session, 2)
+        checkpoint_writer.Writer(tmp_path, 5).save(session, 2)
     with lenet(optimizer=optimizer), pytest.raises(FlagError, match="with the same --optimizer"):
         checkpoints.starting_point(tmp_path, configured())
 
@@ -451,40 +389,6 @@ def test_the_sha256sum_tool_checks_a_checkpoint(copied_run):
     command = ["sha256sum", "--check", "--strict", "model.ckpt-4.sha256"]
     done = subprocess.run(command, cwd=run, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"model.ckpt-4.{e}: OK" for e in (DATA, "index", "meta")]
-
-
-@pytest.mark.parametrize("limit", [0, 100, 1000, 2500])
-def test_a_full_disk_leaves_the_checkpoints_as_they_were(
-    tmp_path, two_variables, no_file_beyond, limit
-):
-    session, _ = two_variables
-    writer = checkpoints.Writer(tmp_path, 5)
-    writer.save(session, 3)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    where = "model.ckpt-3 is the last good checkpoint"
-    with no_file_beyond(limit), pytest.raises(MachineError, match=where) as error:
-        writer.save(session, 4)
-    assert "cannot write the checkpoint of step 4: " in error.value.what
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    writer.save(session, 4)
-    assert checkpoints.steps(tmp_path) == [3, 4]
-
-
-def test_a_disk_without_room_for_the_checkpoints_of_the_run(tmp_path):
-    with tf.Graph().as_default():
-        tf.get_variable("large", [shutil.disk_usage(tmp_path).free // 4 // 3])  # 4 bytes each
-        checkpoints.Writer(tmp_path, 1)
-        with pytest.raises(MachineError, match="disk full: a run that keeps 5 checkpoints needs"):
-            checkpoints.Writer(tmp_path, 5)
-
-
-def test_what_interrupted_saves_and_deletions_left_goes_away(tmp_path, two_variables):
-    session, _ = two_variables
-    touch(tmp_path, "model.ckpt-2.data-00000-of-00001", "model.ckpt-2.meta", "model.ckpt-2.sha256")
-    touch(tmp_path, "other-2.meta", "model.ckpt.meta")  # not of a step of ours
-    checkpoints.Writer(tmp_path, 5).save(session, 3)
-    ours = {"checkpoint", *checkpoint_files(3)}
-    assert names(tmp_path) == ours | {"other-2.meta", "model.ckpt.meta"}
 
 
 def test_without_the_newest_checkpoint_the_one_before_is_taken(copied_run, configured, lenet):
