@@ -114,7 +114,7 @@ def sync_directory(directory: Path) -> None:
 
 def unfinished(directory: Path) -> list[Path]:
     """What interrupted writers left in a directory."""
-    return sorted(directory.glob(f"{_STAGING}*"))
+    return sorted([*directory.glob(f"{_STAGING}*"), *directory.glob(_COMMITTING)])
 
 
 def sweep(directory: Path) -> None:

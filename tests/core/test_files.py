@@ -187,7 +187,9 @@ def test_a_commit_killed_in_the_middle_is_all_or_nothing(tmp_path, older, rename
     if not older:
         assert not (tmp_path / "mark").exists()
         assert (tmp_path / "b").exists() == (renames > 2)
+    assert files.unfinished(tmp_path)
     files.sweep(tmp_path)
+    assert not files.unfinished(tmp_path)
     assert names(tmp_path) == (["a", "b", "mark"] if renames or older else [])
     assert {(tmp_path / name).read_text() for name in names(tmp_path)} <= content
 
@@ -216,7 +218,9 @@ def test_sweep_removes_what_interrupted_writers_left_and_nothing_else(tmp_path):
     (tmp_path / ".tmp-12-ab-labels.txt").write_text("x")
     (tmp_path / ".tmp-12-cd").mkdir()
     (tmp_path / ".tmp-12-cd" / "train-0").write_text("x")
+    (tmp_path / ".committing").mkdir()  # killed when all had been moved out of it
     assert [path.name for path in files.unfinished(tmp_path)] == [
+        ".committing",
         ".tmp-12-ab-labels.txt",
         ".tmp-12-cd",
     ]
