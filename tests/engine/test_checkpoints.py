@@ -39,18 +39,8 @@ def values(session):
     return {variable.op.name: session.run(variable) for variable in tf.global_variables()}
 
 
-def checkpoint_files(step):
-    ending = (".data-00000-of-00001", ".index", ".meta", ".sha256")
-    return {f"model.ckpt-{step}{e}" for e in ending}
-
-
 def names(directory):
     return {path.name for path in Path(directory).iterdir()}
-
-
-def touch(directory, *file_names):
-    for name in file_names:
-        (directory / name).write_bytes(b"")
 
 
 # Finding.
@@ -58,15 +48,20 @@ def touch(directory, *file_names):
 
 def test_steps_are_ordered_by_number(tmp_path):
     for step in (9, 10, 100, 0):
-        touch(tmp_path, *checkpoint_files(step))
+        (tmp_path / f"model.ckpt-{step}.index").touch()
     assert checkpoints.steps(tmp_path) == [0, 9, 10, 100]
     found = [f"{tmp_path}/model.ckpt-{step}" for step in (100, 10, 9, 0)]
     assert checkpoints.candidates(str(tmp_path)) == found
 
 
 def test_what_is_no_checkpoint(tmp_path):
-    touch(tmp_path, "model.ckpt-2.data-00000-of-00001", "model.ckpt-2.meta")  # without index
-    touch(tmp_path, "model.ckpt-x.index", "model.ckpt-x.data-00000-of-00001", "other-3.index")
+    for name in (
+        "model.ckpt-2.meta",
+        f"model.ckpt-2.{DATA}",
+        "model.ckpt-x.index",
+        "other-3.index",
+    ):
+        (tmp_path / name).touch()
     assert checkpoints.steps(tmp_path) == []
 
 
@@ -364,7 +359,7 @@ def test_every_flipped_bit_is_found(copied_run):
     run = copied_run("lenet")
     prefix = run / "model.ckpt-7"
     choice = np.random.RandomState(0)
-    for name in sorted(checkpoint_files(7)):
+    for name in sorted(path.name for path in run.glob("model.ckpt-7.*")):
         original = (run / name).read_bytes()
         for _ in range(25):
             flipped = bytearray(original)
