@@ -1,6 +1,7 @@
 """Progress bars on a terminal; silence where there is none, so that log files stay readable."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -64,3 +65,9 @@ def bar(
             yield lambda count=1: progress.advance(task, count)
         finally:
             handler.setStream(before)
+
+
+def abandon() -> None:
+    """Brings back the cursor that a bar hides, in a process that ends without closing its bars."""
+    if sys.__stderr__.isatty():
+        os.write(sys.__stderr__.fileno(), b"\r\x1b[K\x1b[?25h")  # clear the line, show the cursor

@@ -96,6 +96,7 @@ def _stop_signals() -> Iterator[list[int]]:
         while number := os.read(reader, 1):
             stops += number[0] in numbers
             if stops == 2:
+                progress.abandon()
                 os._exit(128 + number[0])
 
     reader, writer = os.pipe()

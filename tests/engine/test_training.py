@@ -1,6 +1,9 @@
 """The training loop: exact resume, cadence of saves and log lines, and how runs end."""
 
+import contextlib
 import logging
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -223,26 +226,44 @@ def test_unknown_trainable_scope(make_dataset, train, tmp_path):
     assert not checkpoints.steps(tmp_path)
 
 
+HANGING_STEP = """
+import sys
+from core import progress
+from core.compat import tf
+from engine import training
+with (
+    tf.Graph().as_default(),
+    tf.Session() as session,
+    training._stop_signals(),
+    progress.bar("Training", 9),
+):
+    queue = tf.FIFOQueue(1, tf.float32)
+    print("ready", file=sys.__stdout__, flush=True)  # a bar puts its own in the place of stdout
+    session.run(queue.dequeue())  # for ever
+"""
+
+
 def test_a_second_signal_stops_within_the_step():
     """The first one is collected; the second ends the process though Python's code hangs in C."""
-    code = (
-        "import os, signal, sys, time\n"
-        "from engine import training\n"
-        "from core.compat import tf\n"
-        "with tf.Graph().as_default(), tf.Session() as session, training._stop_signals() as got:\n"
-        "    queue = tf.FIFOQueue(1, tf.float32)\n"
-        "    print('ready', flush=True)\n"
-        "    session.run(queue.dequeue())  # for ever\n"
-    )
+    terminal, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True
+        [sys.executable, "-c", HANGING_STEP], stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT
     ) as process:
-        assert process.stdout.readline() == "ready\n"
+        os.close(theirs)
+        assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while piece := os.read(terminal, 10_000):
+            shown += piece
+    os.close(terminal)
+    hide, show = b"\x1b[?25l", b"\x1b[?25h"
+    assert hide in shown
+    assert shown.rindex(show) > shown.rindex(hide)
 
 
 def test_session_config(configured):
