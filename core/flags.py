@@ -103,7 +103,13 @@ def parse(define: Define, arguments: Sequence[str]) -> Any:
 
 
 def read_command_line(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Parses a command line; FlagError for an unknown flag, a bad value or a stray argument."""
+    """Parses a command line; FlagError for an unknown flag, a bad value or a stray argument.
+
+    So is one that is not UTF-8: TensorFlow takes no such path, and no file that we write holds it.
+    """
+    for argument in argv[1:]:
+        if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
+            raise FlagError(f"not UTF-8: {argument!a}", remedy="rename the file or directory")
     try:
         rest = flag_values(list(argv))[1:]
     except (flags.Error, UnicodeDecodeError) as error:  # the latter by a --flagfile

@@ -81,7 +81,7 @@ def evaluation_batch(dataset: LoadedSplit, config: Any) -> Batch:
     records = tf.data.Dataset.from_tensor_slices(_shards(dataset)).flat_map(_records_of_shard)
     records = records.map(lambda index, record: (index, record, index))
     batches = _examples(records, dataset, config.eval_image_size, config, is_training=False).batch(
-        config.batch_size
+        min(config.batch_size, dataset.num_samples)  # TensorFlow makes room for a batch beforehand
     )
     return _batch(batches, dataset, config)
 

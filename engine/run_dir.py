@@ -88,8 +88,14 @@ def describe(dataset: LoadedSplit, config: Any) -> Run:
     """What run.json will say of a run on that dataset.
 
     Raises:
-        FlagError: --labels_offset leaves no two classes.
+        FlagError: --labels_offset leaves no two classes, or --batch_size is more than the split.
     """
+    if config.batch_size > dataset.num_samples:
+        raise FlagError(
+            f"--batch_size={config.batch_size} is more than the {dataset.num_samples} pictures of "
+            f"the {dataset.split} split",
+            remedy="lower it",
+        )
     run = Run(
         dataset_name=dataset.name,
         dataset_dir=str(dataset.directory.resolve()),
