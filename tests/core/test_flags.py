@@ -29,6 +29,13 @@ def test_defaults():
     assert config.given == frozenset()
 
 
+@pytest.mark.parametrize("arguments", [["--name=a\udcff"], ["--name", "\udcfe"], ["\udcfe"]])
+def test_what_is_not_utf_8_is_refused(arguments):
+    with pytest.raises(FlagError, match=r"^not UTF-8: '.*\\udcf[ef]' - rename"):
+        parse(*arguments)
+    assert parse("--name=übung\U0001f600").name == "übung\U0001f600"
+
+
 def test_values_have_the_type_of_their_flag():
     config = parse("--name=7", "--kind=green", "--count=7", "--share=1", "--rate=-1e-3", "--fast")
     values = (config.name, config.kind, config.count, config.share, config.rate, config.fast)

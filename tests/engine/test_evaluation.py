@@ -206,6 +206,11 @@ def test_some_batches_only(finished_run, evaluate, tmp_path):
     assert results(tmp_path)["images"] == 5
 
 
+def test_a_batch_size_beyond_any_memory(finished_run, evaluate, tmp_path):
+    evaluate(finished_run("lenet"), f"--batch_size={2**31 - 1}", f"--eval_dir={tmp_path}")
+    assert results(tmp_path)["images"] == 5
+
+
 def test_min_accuracy(with_variables, evaluate):
     run = with_variables(8, np.zeros_like)
     evaluate(run, "--min_accuracy=0.4")

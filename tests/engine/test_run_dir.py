@@ -125,6 +125,14 @@ def test_read_without_and_with_damage(tmp_path):
             run_dir.read(tmp_path)
 
 
+def test_a_batch_larger_than_the_split(described):
+    described("--batch_size=10")
+    with pytest.raises(
+        FlagError, match="--batch_size=11 is more than the 10 pictures of the train"
+    ):
+        described("--batch_size=11")
+
+
 def test_too_few_classes(described):
     with pytest.raises(FlagError, match="3 classes less --labels_offset=2 leave 1, need at least"):
         described("--labels_offset=2")
