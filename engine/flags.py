@@ -18,6 +18,7 @@ from preprocessing.preprocessing_factory import PREPROCESSING
 OPTIMIZERS = ("adadelta", "adagrad", "adam", "ftrl", "momentum", "sgd", "rmsprop")
 SCHEDULES = ("fixed", "exponential", "polynomial")
 MOST_THREADS = 1024  # far more of them end TensorFlow with a segmentation fault
+LARGEST_IMAGE = 10_000  # 1.2 GB each, as float32 RGB
 LARGEST_SEED = 2**31 - 2  # seed + 1 stands above 32 bits of epoch number, in an int64
 
 
@@ -37,7 +38,11 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
         upper=MOST_THREADS,
     )
     group.integer(
-        "train_image_size", None, "Height and width in pixels; default: the net's own.", lower=1
+        "train_image_size",
+        None,
+        "Height and width in pixels; default: the net's own.",
+        lower=1,
+        upper=LARGEST_IMAGE,
     )
     _define_model(flag_values)
     group = Group("Batch norm and dropout", flag_values)
@@ -70,7 +75,11 @@ def define_evaluation(flag_values: absl_flags.FlagValues) -> None:
     )
     group.integer("max_num_batches", None, "Evaluate only so many batches; default: all.", lower=1)
     group.integer(
-        "eval_image_size", None, "Height and width in pixels; default: that of the run.", lower=1
+        "eval_image_size",
+        None,
+        "Height and width in pixels; default: that of the run.",
+        lower=1,
+        upper=LARGEST_IMAGE,
     )
     group.float(
         "eval_interval_secs",

@@ -171,6 +171,7 @@ def test_quantize():
         *("--max_number_of_steps=0", "--labels_offset=-1", "--label_smoothing=1.1", "--seed=-1"),
         *(f"--seed={2**31 - 1}", "--keep_checkpoint_max=-1", "--save_interval_steps=0"),
         *("--ftrl_learning_rate_power=0.5", "--log_every_n_steps=0", "--train_image_size=0"),
+        *("--train_image_size=10001", "--train_image_size=2147483647"),
         *("--num_readers=1025", "--num_preprocessing_threads=1025", "--inter_op_threads=1025"),
         *("--intra_op_threads=999999999999999999", "--intra_op_threads=-1"),
         *("--clone_on_cpu=maybe", "--no_such_flag=1", "stray"),
