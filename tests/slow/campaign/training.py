@@ -19,6 +19,7 @@ STEPS, INTERVAL, KEPT = 10, 3, 2
 THREADS = 2  # of TensorFlow: more than one, since their interplay must not show in the result
 SAVED = (0, 3, 6, 9, 10)
 KILLS = 5  # per run
+RUNS = 42  # six nets by seven optimizers: each with each
 _STEP = re.compile(r"global step (\d+): ")
 # Half of the runs are of a small net, the others of the three that people use.
 NETS = ("cifarnet", "mobilenet_v1", "cifarnet", "inception_v1", "cifarnet", "resnet_v1_50")
@@ -244,6 +245,6 @@ def killed_at_call(trial: Trial) -> None:
 
 
 ROWS = (
-    Row("training_sigkill", killed_at_random, 40, seconds=1800),
+    Row("training_sigkill", killed_at_random, RUNS, seconds=1800),
     Row("save_calls", killed_at_call),
 )
