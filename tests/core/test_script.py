@@ -156,6 +156,20 @@ def test_a_run_that_a_signal_ended_after_saving_is_no_error(end):
     assert done.stderr.splitlines()[-1] == "saved at step 7"
 
 
+def stopped(end, how, number):
+    """Sends a signal when `how` has printed "ready"; gives exit code, further output and errors."""
+    with subprocess.Popen(
+        [sys.executable, end.path, f"--how={how}", "--verbosity=-1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        told, errors = process.communicate(timeout=60)
+    return process.returncode, told, errors
+
+
 @pytest.mark.parametrize(
     ("number", "word", "code"),
     [(signal.SIGINT, b"interrupted", 130), (signal.SIGTERM, b"terminated", 143)],
@@ -167,17 +181,7 @@ def test_a_signal_unwinds_and_is_told_in_one_word(end, number, word, code, made_
         "try:\n  print('ready', flush=True)\n  time.sleep(100)\n"
         f"except KeyboardInterrupt:\n  print('cleared', flush=True); {made_of_it}"
     )
-    with subprocess.Popen(
-        [sys.executable, end.path, f"--how={how}", "--verbosity=-1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT)},
-    ) as process:
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(number)
-        told, errors = process.communicate(timeout=60)
-        assert (told, errors.splitlines()) == (b"cleared\n", [word])
-    assert process.returncode == code
+    assert stopped(end, how, number) == (code, b"cleared\n", word + b"\n")
 
 
 def test_a_signal_is_not_lost_where_a_library_swallows_every_exception(end):
@@ -187,17 +191,7 @@ def test_a_signal_is_not_lost_where_a_library_swallows_every_exception(end):
         "Careless()\n"
         "try:\n  time.sleep(100)\nfinally:\n  time.sleep(1)\n  print('cleared', flush=True)"
     )
-    with subprocess.Popen(
-        [sys.executable, end.path, f"--how={how}", "--verbosity=-1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT)},
-    ) as process:
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGTERM)
-        told, errors = process.communicate(timeout=60)
-        assert (told, errors) == (b"cleared\n", b"terminated\n")
-    assert process.returncode == 143
+    assert stopped(end, how, signal.SIGTERM) == (143, b"cleared\n", b"terminated\n")
 
 
 @pytest.mark.parametrize("how", ["[print('x' * 100) for _ in range(10_000)]", "print('x')"])
