@@ -78,6 +78,13 @@ def define_flags(flag_values: absl_flags.FlagValues) -> None:
 
     group = flags.Group("Split", flag_values)
     group.float("validation_fraction", 0.1, "Share of the validation split.", lower=0.0, upper=0.9)
+    group.integer(
+        "validation_pictures",
+        0,
+        "cifar10: so many pictures of the training split, its last, become the split validation.",
+        lower=0,
+        upper=40_000,
+    )
     group.float("test_fraction", 0.2, "Share of the test split.", lower=0.0, upper=0.9)
     group.integer("seed", 0, "Decides which picture goes to which split, and their order.", lower=0)
 
@@ -95,6 +102,11 @@ def check(config: Any) -> None:
         raise FlagError("--archive_sha256 goes with --source_archive")
     if config.validation_fraction + config.test_fraction > 0.9:
         raise FlagError("--validation_fraction and --test_fraction leave too little to train on")
+    if config.validation_pictures and config.dataset_name != "cifar10":
+        raise FlagError(
+            "--validation_pictures goes with --dataset_name=cifar10",
+            remedy="for pictures of your own pass --validation_fraction",
+        )
     known = DATASETS.get(config.dataset_name)
     if known and known.downloads and config.image_dir:
         raise FlagError(

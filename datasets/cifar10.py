@@ -51,9 +51,13 @@ def source(options: Any) -> Source:
     """CIFAR-10 from --source_archive, or from a download.
 
     Args:
-        options: the converter's flags; read here: source_archive, archive_sha256, dataset_dir.
+        options: the converter's flags; read here: source_archive, archive_sha256, dataset_dir,
+            validation_pictures.
     """
     settings, total = {}, len(MEMBERS) * ROWS
+    held_out = options.validation_pictures
+    if held_out:
+        settings["validation_pictures"] = held_out
     if options.source_archive:
         settings["archive_sha256"] = download.checked(
             options.source_archive, options.archive_sha256, ARCHIVE
@@ -61,11 +65,11 @@ def source(options: Any) -> Source:
 
     def examples() -> Iterator[tuple[str, Example]]:
         if options.source_archive:
-            yield from _examples(Path(options.source_archive))
+            yield from _examples(Path(options.source_archive), held_out)
             return
         with download.fetched(ARCHIVE, options.dataset_dir) as archive:
             settings["archive_sha256"] = ARCHIVE.sha256
-            yield from _examples(archive)
+            yield from _examples(archive, held_out)
 
     size = total * BYTES_PER_PICTURE + (0 if options.source_archive else ARCHIVE.size)
     return Source(CLASS_NAMES, settings, examples, total=total, size=size)
@@ -120,7 +124,9 @@ class _Limited:
         return content
 
 
-def _examples(archive: Path) -> Iterator[tuple[str, Example]]:
+def _examples(archive: Path, held_out: int) -> Iterator[tuple[str, Example]]:
+    """(split, example) of each picture; the last `held_out` to train on are for validation."""
+    kept = ROWS * list(MEMBERS.values()).count("train") - held_out
     for name, content in members(archive):
         rows = np.frombuffer(content, np.uint8).reshape(ROWS, ROW_BYTES)
         labels = rows[:, 0]
@@ -133,4 +139,8 @@ def _examples(archive: Path) -> Iterator[tuple[str, Example]]:
         images = tfrecord.encode_png(planes.transpose(0, 2, 3, 1))
         for row, (encoded, label) in enumerate(zip(images, labels.tolist(), strict=True)):
             filename = f"{name}:{row}".encode()
-            yield MEMBERS[name], Example(encoded, "png", SIZE, SIZE, label, filename)
+            split = MEMBERS[name]
+            if split == "train":
+                split = "train" if kept > 0 else "validation"
+                kept -= 1
+            yield split, Example(encoded, "png", SIZE, SIZE, label, filename)

@@ -66,6 +66,8 @@ def settings(config: Any) -> Any:
         "use_grayscale": run.use_grayscale,
         "labels_offset": run.labels_offset,
         "moving_average_decay": run.moving_average_decay,
+        "depth_multiplier": run.depth_multiplier,
+        "stem_stride": run.stem_stride,
     }
     for name, value in fixed.items():
         by_hand = getattr(config, name)
@@ -182,9 +184,7 @@ class Evaluator:
         self._num_classes = dataset.num_classes - config.labels_offset
         tf.train.create_global_step()
         self._batch = input_pipeline.evaluation_batch(dataset, config)
-        self._logits = model.build_for_evaluation(
-            self._batch.images, self._num_classes, config.model_name
-        )
+        self._logits = model.build_for_evaluation(self._batch.images, self._num_classes, config)
         self._variables = model.variables_to_restore(config.moving_average_decay)
         self._restore = checkpoints.restorer(self._variables)
 

@@ -16,7 +16,7 @@ from nets.nets_factory import NETS
 from preprocessing.preprocessing_factory import PREPROCESSING
 
 OPTIMIZERS = ("adadelta", "adagrad", "adam", "ftrl", "momentum", "sgd", "rmsprop")
-SCHEDULES = ("fixed", "exponential", "polynomial")
+SCHEDULES = ("fixed", "exponential", "polynomial", "cosine", "one_cycle")
 MOST_THREADS = 1024  # far more of them end TensorFlow with a segmentation fault
 LARGEST_IMAGE = 10_000  # 1.2 GB each, as float32 RGB
 LARGEST_SEED = 2**31 - 2  # seed + 1 stands above 32 bits of epoch number, in an int64
@@ -43,6 +43,25 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
         "Height and width in pixels; default: the net's own.",
         lower=1,
         upper=LARGEST_IMAGE,
+    )
+    group.string(
+        "image_size_schedule",
+        None,
+        "Sizes to begin with and the epoch at which each ends, for example 16:4,24:8; then follows "
+        "--train_image_size.",
+    )
+    group.float(
+        "cutout_fraction",
+        0.0,
+        "Side of a square that is blanked in each picture, as a fraction of the picture's.",
+        lower=0.0,
+        upper=1.0,
+    )
+    group.float(
+        "mixup_alpha",
+        0.0,
+        "Mix pairs of pictures and of their labels, with shares from Beta(alpha, alpha); 0: off.",
+        lower=0.0,
     )
     _define_model(flag_values)
     group = Group("Batch norm and dropout", flag_values)
@@ -149,6 +168,13 @@ def _define_optimizer(flag_values: absl_flags.FlagValues) -> None:
     group.float(
         "weight_decay", 0.00004, "L2 on weights; batch norm and biases have none.", lower=0.0
     )
+    group.float(
+        "decoupled_weight_decay",
+        0.0,
+        "Each step takes learning rate x this x weights off the weights (AdamW, SGDW), beside "
+        "--weight_decay.",
+        lower=0.0,
+    )
     group.float("clip_gradient_norm", 0.0, "Largest global norm; 0: no limit.", lower=0.0)
     group.float("adadelta_rho", 0.95, "Decay rate of adadelta.", lower=0.0, upper=1.0)
     group.float(
@@ -168,6 +194,7 @@ def _define_optimizer(flag_values: absl_flags.FlagValues) -> None:
     group.float("ftrl_l1", 0.0, "L1 strength of ftrl.", lower=0.0)
     group.float("ftrl_l2", 0.0, "L2 strength of ftrl.", lower=0.0)
     group.float("momentum", 0.9, "Momentum of the momentum optimizer.", lower=0.0, upper=1.0)
+    group.boolean("use_nesterov", False, "Nesterov's form of the momentum optimizer.")
     group.float("rmsprop_momentum", 0.9, "Momentum of rmsprop.", lower=0.0, upper=1.0)
     group.float("rmsprop_decay", 0.9, "Decay term of rmsprop.", lower=0.0, upper=1.0)
     group.integer("quantize_delay", -1, "Not built: contrib quantisation has no successor.")
@@ -193,11 +220,23 @@ def _define_learning_rate(flag_values: absl_flags.FlagValues) -> None:
     group.float(
         "num_epochs_per_decay",
         2.0,
-        "Epochs per decay, exponential; the whole length of the schedule, polynomial.",
+        "Epochs per decay, exponential; the whole length of the schedule, polynomial, cosine and "
+        "one_cycle.",
         lower=0.0,
     )
-    group.float("end_learning_rate", 0.0001, "Where a polynomial schedule ends.", lower=0.0)
-    group.float("warmup_epochs", 0.0, "Epochs of linear warm-up from 0.", lower=0.0)
+    group.float(
+        "end_learning_rate",
+        0.0001,
+        "Where a polynomial, cosine or one_cycle schedule ends.",
+        lower=0.0,
+    )
+    group.float(
+        "warmup_epochs",
+        0.0,
+        "Epochs of linear warm-up from 0; one_cycle: to --learning_rate, from where it falls "
+        "linearly.",
+        lower=0.0,
+    )
     group.float("label_smoothing", 0.0, "Share of label smoothing.", lower=0.0, upper=1.0)
 
 
@@ -231,6 +270,20 @@ def _define_model(flag_values: absl_flags.FlagValues) -> None:
         "inception, vgg, cifarnet, lenet, or the name of a net; default: what the net goes with.",
     )
     group.boolean("use_grayscale", False, "Turn colour pictures into grey ones.")
+    group.float(
+        "depth_multiplier",
+        None,
+        "Factor on the number of filters of each layer; default: the net's own, 1.",
+        lower=0.01,
+        upper=16.0,
+    )
+    group.integer(
+        "stem_stride",
+        None,
+        "By how much the first layers shrink the picture, up to the net's own (mobilenet_v1 2, "
+        "resnet_v1 4, inception_v1 8), which is the default; small pictures want less.",
+        lower=1,
+    )
     group.integer(
         "labels_offset",
         0,
@@ -283,8 +336,34 @@ def check_training(config: Any) -> None:
                 f"--{name}={getattr(config, name)}: training runs in one process on one device",
                 remedy=f"leave it at {value}",
             )
+    image_sizes(config)
     if config.checkpoint_exclude_scopes and not config.checkpoint_path:
         raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
+
+
+def image_sizes(config: Any) -> list[tuple[int, float]]:
+    """--image_size_schedule: sizes in pixels, each with the epoch at which it ends, in order.
+
+    Raises:
+        FlagError: it is no such list, or the epochs do not rise.
+    """
+    sizes, last = [], 0.0
+    for stage in (
+        (config.image_size_schedule or "").split(",") if config.image_size_schedule else ()
+    ):
+        size, _, end = stage.partition(":")
+        try:
+            sizes.append((int(size), float(end)))
+        except ValueError:
+            sizes.append((0, 0.0))
+        if not (1 <= sizes[-1][0] <= LARGEST_IMAGE and last < sizes[-1][1] < float("inf")):
+            raise FlagError(
+                f"--image_size_schedule={config.image_size_schedule}: {stage!r} is not a size and "
+                f"an epoch after {last:g}",
+                remedy="pass for example 16:4,24:8",
+            )
+        last = sizes[-1][1]
+    return sizes
 
 
 def check_evaluation(config: Any) -> None:

@@ -13,7 +13,8 @@ The order of the steps, and why:
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ from absl import logging
 from core.compat import tf
 from datasets import tfrecord, verification
 from datasets.spec import LoadedSplit
-from preprocessing import preprocessing_factory
+from engine import flags
+from preprocessing import ops, preprocessing_factory
 
 SHUFFLE_BYTES = 1 << 30  # encoded records held in memory to shuffle; more of a split is mixed less
 _ENDLESS = tf.int64.max
@@ -35,6 +37,20 @@ _DAMAGE = (
     tf.errors.NotFoundError,
     UnicodeDecodeError,
 )
+
+
+class _Sizes(NamedTuple):
+    """Image sizes that follow one another, pixels; all but the last end before a step."""
+
+    sizes: list[int]
+    ends: list[int]
+
+    def at(self, step: tf.Tensor, prepared: Callable[[int], tf.Tensor]) -> tf.Tensor:
+        """An image prepared in the size of that step; only this one is computed."""
+        if not self.ends:
+            return prepared(self.sizes[0])
+        stage = tf.reduce_sum(tf.cast(step >= self.ends, tf.int32))
+        return tf.switch_case(stage, [functools.partial(prepared, size) for size in self.sizes])
 
 
 class Batch(NamedTuple):
@@ -51,8 +67,8 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
 
     Args:
         dataset: the split to read.
-        config: read here: train_image_size, batch_size, seed, num_readers, and what `_examples`
-            reads.
+        config: read here: train_image_size, image_size_schedule, batch_size, seed, num_readers,
+            and what `_examples` reads.
     """
     samples = dataset.num_samples
     position = tf.train.get_global_step() * config.batch_size
@@ -65,7 +81,14 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
         return records.map(lambda index, record: (index, record, epoch * samples + index))
 
     records = tf.data.Dataset.range(first_epoch, _ENDLESS).flat_map(epoch_of_records)
-    batches = _examples(records, dataset, config.train_image_size, config, is_training=True).batch(
+    sizes = _Sizes(
+        [size for size, _ in flags.image_sizes(config)] + [config.train_image_size],
+        [round(samples * end / config.batch_size) for _, end in flags.image_sizes(config)],
+    )
+    records = records.enumerate(position).map(
+        lambda number, record: (*record, number // config.batch_size)
+    )
+    batches = _examples(records, dataset, sizes, config, is_training=True).batch(
         config.batch_size, drop_remainder=True
     )
     return _batch(batches, dataset, config)
@@ -79,8 +102,9 @@ def evaluation_batch(dataset: LoadedSplit, config: Any) -> Batch:
         config: read here: eval_image_size, batch_size, and what `_examples` reads.
     """
     records = tf.data.Dataset.from_tensor_slices(_shards(dataset)).flat_map(_records_of_shard)
-    records = records.map(lambda index, record: (index, record, index))
-    batches = _examples(records, dataset, config.eval_image_size, config, is_training=False).batch(
+    records = records.map(lambda index, record: (index, record, index, 0))
+    sizes = _Sizes([config.eval_image_size], [])
+    batches = _examples(records, dataset, sizes, config, is_training=False).batch(
         min(config.batch_size, dataset.num_samples)  # TensorFlow makes room for a batch beforehand
     )
     return _batch(batches, dataset, config)
@@ -125,20 +149,35 @@ def _mixed(seed: int, counter: tf.Tensor) -> tf.Tensor:
 
 
 def _examples(
-    records: tf.data.Dataset, dataset: LoadedSplit, image_size: int, config: Any, is_training: bool
+    records: tf.data.Dataset,
+    dataset: LoadedSplit,
+    sizes: "_Sizes",
+    config: Any,
+    is_training: bool,
 ) -> tf.data.Dataset:
-    """(image, label, index) of (index, serialized record, augmentation counter)."""
+    """(image, label, index) of (index, serialized record, augmentation counter, step)."""
     preprocess = preprocessing_factory.get_preprocessing(
         config.preprocessing_name, is_training, config.use_grayscale
     )
 
     # As it stands: AutoGraph would turn an error of preprocessing into one of its own.
     @tf.autograph.experimental.do_not_convert
-    def example(index: tf.Tensor, serialized: tf.Tensor, counter: tf.Tensor) -> tuple:
+    def example(
+        index: tf.Tensor, serialized: tf.Tensor, counter: tf.Tensor, step: tf.Tensor
+    ) -> tuple:
         record = tfrecord.parse(serialized)
         image = tfrecord.decode(record.encoded, dataset.channels)
         seed = tf.stack([tf.constant(config.seed, tf.int64), counter]) if is_training else None
-        image = preprocess(image, image_size, image_size, seed=seed)
+
+        def prepared(size: int) -> tf.Tensor:
+            result = preprocess(image, size, size, seed=seed)
+            if is_training and config.cutout_fraction:
+                # No picture's own counter is negative: this seed is nobody else's.
+                cutout_seed = tf.stack([seed[0], -1 - counter])
+                result = ops.cutout(result, round(size * config.cutout_fraction), cutout_seed)
+            return result
+
+        image = sizes.at(step, prepared)
         return image, record.label - config.labels_offset, index
 
     return records.map(

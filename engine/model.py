@@ -4,6 +4,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from core.compat import slim, tf
+from core.errors import FlagError
 from engine.input_pipeline import Batch
 from nets import nets_factory
 
@@ -30,21 +31,25 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
     Args:
         batch: images and labels.
         num_classes: C, after --labels_offset.
-        config: read here: model_name, weight_decay, batch_norm_decay, label_smoothing.
+        config: read here: weight_decay, batch_norm_decay, label_smoothing, mixup_alpha, and what
+            `_net` reads.
 
     Raises:
-        FlagError: the net has no batch norm, and --batch_norm_decay is given.
+        FlagError: a flag is given that the net has no use for.
     """
+    images, targets = batch.images, tf.one_hot(batch.labels, num_classes)
+    if config.mixup_alpha:
+        images, targets = mixup(images, targets, config.mixup_alpha, config.seed)
     logits, end_points = _net(
-        batch.images,
+        images,
         num_classes,
-        config.model_name,
+        config,
         weight_decay=config.weight_decay,
         is_training=True,
         batch_norm_decay=config.batch_norm_decay,
     )
     cross_entropy = tf.losses.softmax_cross_entropy(
-        tf.one_hot(batch.labels, num_classes), logits, label_smoothing=config.label_smoothing
+        targets, logits, label_smoothing=config.label_smoothing
     )
     total_loss = tf.losses.get_total_loss(name="total_loss")
     correct = tf.equal(tf.argmax(logits, axis=1), batch.labels)
@@ -52,31 +57,65 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
     return Classifier(batch, logits, end_points, cross_entropy, total_loss, accuracy)
 
 
-def build_for_evaluation(images: tf.Tensor, num_classes: int, model_name: str) -> tf.Tensor:
+def mixup(
+    images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mixes each picture, and its target, with the next one of the batch.
+
+    Zhang et al. 2018, "mixup: Beyond empirical risk minimization", with a share drawn for each
+    picture. The shares are a pure function of (seed, global step).
+
+    Args:
+        images: float32 [N, height, width, channels].
+        targets: float32 [N, classes].
+        alpha: the shares are of Beta(alpha, alpha): near 0 or 1 for a small alpha, uniform for 1.
+        seed: of the run.
+
+    Returns:
+        The same shapes.
+    """
+    key = tf.stack([tf.constant(seed, tf.int64), tf.train.get_global_step()])
+    shape = tf.concat([[2], tf.shape(targets)[:1]], 0)
+    drawn = tf.random.stateless_gamma(shape, key, alpha)
+    # Of a tiny alpha both can come out as 0.
+    share = tf.math.divide_no_nan(drawn[0], drawn[0] + drawn[1])[:, tf.newaxis]
+    mixed = share * targets + (1 - share) * tf.roll(targets, 1, 0)
+    share = share[:, :, tf.newaxis, tf.newaxis]
+    return share * images + (1 - share) * tf.roll(images, 1, 0), mixed
+
+
+def build_for_evaluation(images: tf.Tensor, num_classes: int, config: Any) -> tf.Tensor:
     """Builds the net in inference mode.
 
     Args:
         images: float32 [N, height, width, channels], preprocessed.
         num_classes: C, after --labels_offset.
-        model_name: which net.
+        config: what `_net` reads.
 
     Returns:
         Logits, float32 [N, C].
     """
-    logits, _ = _net(images, num_classes, model_name, is_training=False)
+    logits, _ = _net(images, num_classes, config, is_training=False)
     return logits
 
 
 def _net(
-    images: tf.Tensor, num_classes: int, model_name: str, **arguments: Any
+    images: tf.Tensor, num_classes: int, config: Any, **arguments: Any
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    network_fn = nets_factory.get_network_fn(model_name, num_classes, **arguments)
+    """The net of --model_name, in the size of --depth_multiplier and --stem_stride."""
+    network_fn = nets_factory.get_network_fn(config.model_name, num_classes, **arguments)
+    known = inspect.signature(network_fn).parameters
+    given = {name: getattr(config, name) for name in ("depth_multiplier", "stem_stride")}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given.keys() - known.keys():
+        raise FlagError(f"the net {config.model_name} has no --{name}", remedy="leave it out")
     # On images larger than their own size, Inception and MobileNet would leave more than one
     # feature per channel after their 7x7 pool.
-    larger = max(images.shape.as_list()[1:3]) > network_fn.default_image_size
-    if larger and "global_pool" in inspect.signature(network_fn).parameters:
-        return network_fn(images, global_pool=True)
-    return network_fn(images)
+    size = images.shape.as_list()[1]
+    larger = size is None or config.stem_stride or size > network_fn.default_image_size
+    if larger and "global_pool" in known:
+        given["global_pool"] = True
+    return network_fn(images, **given)
 
 
 def variables_to_restore(moving_average_decay: float | None) -> dict[str, tf.Variable]:

@@ -17,7 +17,8 @@ def train_op(
         classifier: whose loss is lowered.
         learning_rate: float32 scalar.
         variables: what is trained.
-        config: read here: the optimizer's flags, clip_gradient_norm, moving_average_decay.
+        config: read here: the optimizer's flags, decoupled_weight_decay, clip_gradient_norm,
+            moving_average_decay.
 
     Returns:
         The total loss before the step, float32; fetching it takes the step.
@@ -32,6 +33,9 @@ def train_op(
     global_step = tf.train.get_global_step()
     # Batch norm's moving averages go with every step, also those of layers that are not trained.
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    if config.decoupled_weight_decay:
+        with tf.control_dependencies(gradients):
+            updates += _decay(variables, learning_rate * config.decoupled_weight_decay)
     with tf.control_dependencies(updates):
         step = optimizer.apply_gradients(
             zip(gradients, variables, strict=True), global_step=global_step
@@ -42,6 +46,15 @@ def train_op(
             step = averages.apply(slim.get_model_variables())
     with tf.control_dependencies([step]):
         return tf.identity(classifier.total_loss, name="train_op")
+
+
+def _decay(variables: list[tf.Variable], share: tf.Tensor) -> list[tf.Operation]:
+    """Takes that share off the weights: Loshchilov and Hutter 2019, algorithms 1 and 2, line 9.
+
+    The weights are those that the nets put L2 on: not biases, batch norm, depthwise convolutions.
+    """
+    weights = [variable for variable in variables if variable.op.name.endswith("/weights")]
+    return [weight.assign_sub(share * weight).op for weight in weights]
 
 
 def trainable_variables(trainable_scopes: str | None) -> list[tf.Variable]:
@@ -88,9 +101,10 @@ def make_learning_rate(num_samples: int, config: Any) -> tf.Tensor:
         config: read here: the learning rate's flags, batch_size.
 
     Raises:
-        FlagError: --num_epochs_per_decay is less than one step.
+        FlagError: --num_epochs_per_decay is less than one step, or than the warm-up of one_cycle.
     """
     step = tf.train.get_global_step()
+    warmup_steps = num_samples / config.batch_size * config.warmup_epochs
     if config.learning_rate_decay_type == "fixed":
         rate = tf.constant(config.learning_rate, name="fixed_learning_rate")
     else:
@@ -101,29 +115,38 @@ def make_learning_rate(num_samples: int, config: Any) -> tf.Tensor:
                 f"{config.batch_size} of {num_samples} images",
                 remedy="raise it, or lower --batch_size",
             )
-        if config.learning_rate_decay_type == "exponential":
-            rate = tf.train.exponential_decay(
-                config.learning_rate,
-                step,
-                decay_steps,
-                config.learning_rate_decay_factor,
-                staircase=True,
-                name="exponential_decay_learning_rate",
-            )
-        else:
-            rate = tf.train.polynomial_decay(
-                config.learning_rate,
-                step,
-                decay_steps,
-                config.end_learning_rate,
-                power=1.0,
-                name="polynomial_decay_learning_rate",
-            )
+        rate = _decayed(step, decay_steps, warmup_steps, config)
     if config.warmup_epochs:
-        warmup_steps = num_samples / config.batch_size * config.warmup_epochs
         ramp = config.learning_rate * tf.cast(step, tf.float32) / warmup_steps
         rate = tf.minimum(ramp, rate)
     return rate
+
+
+def _decayed(step: tf.Tensor, decay_steps: int, warmup_steps: float, config: Any) -> tf.Tensor:
+    """The learning rate of a schedule that falls, as it would be without warm-up."""
+    first, last = config.learning_rate, config.end_learning_rate
+    kind = config.learning_rate_decay_type
+    name = f"{kind}_decay_learning_rate"
+    if kind == "exponential":
+        factor = config.learning_rate_decay_factor
+        return tf.train.exponential_decay(
+            first, step, decay_steps, factor, staircase=True, name=name
+        )
+    if kind == "polynomial":
+        return tf.train.polynomial_decay(first, step, decay_steps, last, power=1.0, name=name)
+    if kind == "cosine":
+        # One period of SGDR: Loshchilov and Hutter 2017, equation 5.
+        return tf.train.cosine_decay(first, step, decay_steps, last / first if first else 0.0, name)
+    # One cycle: Smith and Topin 2018, "Super-convergence", with a straight line to the end.
+    if warmup_steps >= decay_steps:
+        raise FlagError(
+            f"--warmup_epochs={config.warmup_epochs} is not less than "
+            f"--num_epochs_per_decay={config.num_epochs_per_decay}",
+            remedy="one_cycle rises for the former and falls for the rest of the latter",
+        )
+    falling = tf.maximum(tf.cast(step, tf.float32) - warmup_steps, 0.0)
+    length = decay_steps - warmup_steps
+    return tf.train.polynomial_decay(first, falling, length, last, power=1.0, name=name)
 
 
 def make_optimizer(learning_rate: tf.Tensor, config: Any) -> tf.train.Optimizer:
@@ -151,7 +174,10 @@ def make_optimizer(learning_rate: tf.Tensor, config: Any) -> tf.train.Optimizer:
             l2_regularization_strength=config.ftrl_l2,
         ),
         "momentum": lambda: tf.train.MomentumOptimizer(
-            learning_rate, momentum=config.momentum, name="Momentum"
+            learning_rate,
+            momentum=config.momentum,
+            use_nesterov=config.use_nesterov,
+            name="Momentum",
         ),
         "sgd": lambda: tf.train.GradientDescentOptimizer(learning_rate),
         "rmsprop": lambda: tf.train.RMSPropOptimizer(

@@ -44,6 +44,8 @@ class Run:
     labels_offset: int
     moving_average_decay: float | None
     max_number_of_steps: int | None
+    depth_multiplier: float | None = None
+    stem_stride: int | None = None
 
     @property
     def num_classes(self) -> int:
@@ -54,7 +56,7 @@ class Run:
 # What the weights depend on: it cannot change while a run goes on.
 _FIXED = (
     *("model_name", "preprocessing_name", "image_size", "channels", "use_grayscale"),
-    *("class_names", "labels_offset", "moving_average_decay"),
+    *("class_names", "labels_offset", "moving_average_decay", "depth_multiplier", "stem_stride"),
 )
 # Flags that have no part in the numbers of a run that goes on. All others have one.
 _WITHOUT_EFFECT = {
@@ -108,6 +110,8 @@ def describe(dataset: LoadedSplit, config: Any) -> Run:
         labels_offset=config.labels_offset,
         moving_average_decay=config.moving_average_decay,
         max_number_of_steps=config.max_number_of_steps,
+        depth_multiplier=config.depth_multiplier,
+        stem_stride=config.stem_stride,
     )
     if run.num_classes < 2:
         raise FlagError(
@@ -180,7 +184,11 @@ def read(directory: Path) -> Run | None:
     if not content:
         return None
     try:
-        values = {field.name: content[field.name] for field in dataclasses.fields(Run)}
+        values = {
+            field.name: content[field.name]
+            for field in dataclasses.fields(Run)
+            if field.name in content or field.default is dataclasses.MISSING
+        }
         return Run(**{**values, "class_names": tuple(values["class_names"])})
     except (KeyError, TypeError) as error:
         raise _damaged(directory, error) from None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from core.compat import slim, tf
 from core.errors import FlagError
 from nets.inception_utils import inception_arg_scope
-from nets.layers import EndPoints, Head, logits_of, pooled
+from nets.layers import EndPoints, Head, logits_of, pooled, stem_strides
 
 
 class Conv(NamedTuple):
@@ -69,6 +69,21 @@ BLOCKS = {
 HEAD = Head(pool="AvgPool_0a_7x7", pool_stride=1, dropout="Dropout_0b", logits="Conv2d_0c_1x1")
 
 
+def _thinned(layer: Conv | MaxPool | Mixed, depth: Callable[[int], int]) -> Conv | MaxPool | Mixed:
+    """The layer with `depth` of each of its numbers of filters."""
+    if isinstance(layer, MaxPool):
+        return layer
+    if isinstance(layer, Conv):
+        return layer._replace(depth=depth(layer.depth))
+    return Mixed(
+        depth(layer.branch_0),
+        (depth(layer.branch_1[0]), depth(layer.branch_1[1])),
+        (depth(layer.branch_2[0]), depth(layer.branch_2[1])),
+        depth(layer.branch_3),
+        layer.branch_2_scope,
+    )
+
+
 def _mixed(net: tf.Tensor, block: Mixed, scope: str) -> tf.Tensor:
     """One Inception block, [N, height, width, any] -> [N, height, width, sum of the branches]."""
     with tf.variable_scope(scope):
@@ -91,6 +106,9 @@ def inception_v1_base(
     final_endpoint: str = "Mixed_5c",
     include_root_block: bool = True,
     scope: str | tf.VariableScope = "InceptionV1",
+    min_depth: int = 16,
+    depth_multiplier: float = 1.0,
+    stem_stride: int | None = None,
 ) -> tuple[tf.Tensor, EndPoints]:
     """The body of Inception v1, without its head.
 
@@ -99,14 +117,32 @@ def inception_v1_base(
         final_endpoint: the layer to stop after, a name of ROOT or BLOCKS.
         include_root_block: begin with ROOT, otherwise with BLOCKS.
         scope: variable scope.
+        min_depth: no layer gets fewer filters than this by depth_multiplier.
+        depth_multiplier: factor on the number of filters of every layer, above 0.
+        stem_stride: factor by which ROOT divides the size, 1, 2, 4 or 8; its max pools are left out
+            from where it is reached. None: 8.
 
     Returns:
         The activations of final_endpoint, and all activations up to it by layer name.
 
     Raises:
-        FlagError: unknown final_endpoint.
+        FlagError: unknown final_endpoint, depth_multiplier not above 0, or a stem_stride that is
+            not allowed.
     """
-    layers = {**ROOT, **BLOCKS} if include_root_block else BLOCKS
+    if depth_multiplier <= 0:
+        raise FlagError(f"depth_multiplier is not greater than zero: {depth_multiplier}")
+
+    def depth(filters: int) -> int:
+        return max(int(filters * depth_multiplier), min_depth)
+
+    strides = stem_strides([layer.stride for layer in ROOT.values()], stem_stride)
+    root = {
+        name: layer._replace(stride=stride)
+        for (name, layer), stride in zip(ROOT.items(), strides, strict=True)
+        if isinstance(layer, Conv) or stride > 1
+    }
+    layers = {**root, **BLOCKS} if include_root_block else BLOCKS
+    layers = {name: _thinned(layer, depth) for name, layer in layers.items()}
     if final_endpoint not in layers:
         raise FlagError(
             f"Unknown final endpoint {final_endpoint}", remedy=f"known: {', '.join(layers)}"
@@ -143,6 +179,9 @@ def inception_v1(
     reuse: bool | None = None,
     scope: str = "InceptionV1",
     global_pool: bool = False,
+    min_depth: int = 16,
+    depth_multiplier: float = 1.0,
+    stem_stride: int | None = None,
 ) -> tuple[tf.Tensor, EndPoints]:
     """Inception v1 for classification.
 
@@ -157,6 +196,9 @@ def inception_v1(
         scope: variable scope.
         global_pool: pool maps of any size to 1x1. Otherwise the window is 7x7, or the map where
             that is smaller.
+        min_depth: no layer gets fewer filters than this by depth_multiplier.
+        depth_multiplier: factor on the number of filters of every layer, above 0.
+        stem_stride: factor by which ROOT divides the size, as for `inception_v1_base`.
 
     Returns:
         Logits, or pooled features [N, 1, 1, 1024] without num_classes; and all activations by layer
@@ -169,7 +211,13 @@ def inception_v1(
         tf.variable_scope(scope, "InceptionV1", [inputs], reuse=reuse) as scope,
         slim.arg_scope([slim.batch_norm], is_training=is_training),
     ):
-        net, end_points = inception_v1_base(inputs, scope=scope)
+        net, end_points = inception_v1_base(
+            inputs,
+            scope=scope,
+            min_depth=min_depth,
+            depth_multiplier=depth_multiplier,
+            stem_stride=stem_stride,
+        )
         # The predictions stand inside this scope, unlike those of the other nets.
         with tf.variable_scope("Logits"):
             net = pooled(net, HEAD, end_points, global_pool)

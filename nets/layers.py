@@ -72,6 +72,35 @@ def fixed_padding(inputs: tf.Tensor, kernel_size: int | Sequence[int], rate: int
     return tf.pad(inputs, [*paddings, [0, 0]])
 
 
+def stem_strides(strides: Sequence[int], stem_stride: int | None) -> list[int]:
+    """The strides of the first layers of a net that is to shrink the picture less than it does.
+
+    Downsampling stops once stem_stride is reached, as with output_stride at the other end: small
+    pictures then keep a map that is large enough to convolve.
+
+    Args:
+        strides: of the layers as the net has them, each 1 or 2.
+        stem_stride: product of the strides that are kept, from the first on; None keeps all.
+
+    Returns:
+        As many strides.
+
+    Raises:
+        FlagError: stem_stride is not such a product.
+    """
+    kept, product = [], 1
+    for stride in strides:
+        kept.append(stride if stem_stride is None or product < stem_stride else 1)
+        product *= kept[-1]
+    if stem_stride not in (None, product):
+        known = [2**power for power in range(sum(stride == 2 for stride in strides) + 1)]
+        raise FlagError(
+            f"stem_stride {stem_stride} is not among those of the net",
+            remedy=f"choose from {', '.join(map(str, known))}",
+        )
+    return kept
+
+
 class Head(NamedTuple):
     """How a net turns its last feature map into logits.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
-from nets.layers import EndPoints, Head, fixed_padding, logits_of, pooled
+from nets.layers import EndPoints, Head, fixed_padding, logits_of, pooled, stem_strides
 
 
 class Conv(NamedTuple):
@@ -61,6 +61,7 @@ def mobilenet_v1_base(
     output_stride: int | None = None,
     use_explicit_padding: bool = False,
     scope: str | tf.VariableScope | None = None,
+    stem_stride: int | None = None,
 ) -> tuple[tf.Tensor, EndPoints]:
     """The body of MobileNet v1, without its head.
 
@@ -75,18 +76,21 @@ def mobilenet_v1_base(
             strides become atrous rates. None: as the layers say, 32 for the default ones.
         use_explicit_padding: pad by kernel size and convolve VALID instead of SAME.
         scope: variable scope, by default MobilenetV1.
+        stem_stride: stride of the first layer, 1 for small pictures. None: as the layer says.
 
     Returns:
         The activations of final_endpoint, and all activations up to it by layer name.
 
     Raises:
-        FlagError: unknown final_endpoint, depth_multiplier not above 0, or an output_stride that is
-            not allowed.
+        FlagError: unknown final_endpoint, depth_multiplier not above 0, or an output_stride or a
+            stem_stride that is not allowed.
     """
     if depth_multiplier <= 0:
         raise FlagError(f"depth_multiplier is not greater than zero: {depth_multiplier}")
     if output_stride not in (None, 8, 16, 32):
         raise FlagError(f"Only allowed output_stride values are 8, 16, 32: got {output_stride}")
+    first, *others = conv_defs or MOBILENETV1_CONV_DEFS
+    layers = [first._replace(stride=stem_strides([first.stride], stem_stride)[0]), *others]
     net, end_points = inputs, {}
     current_stride, atrous_rate = 1, 1
     padding = "VALID" if use_explicit_padding else "SAME"
@@ -94,7 +98,7 @@ def mobilenet_v1_base(
         tf.variable_scope(scope, "MobilenetV1", [inputs]),
         slim.arg_scope([slim.conv2d, slim.separable_conv2d], padding=padding),
     ):
-        for i, conv_def in enumerate(conv_defs or MOBILENETV1_CONV_DEFS):
+        for i, conv_def in enumerate(layers):
             name, kernel, stride, rate = f"Conv2d_{i}", conv_def.kernel, conv_def.stride, 1
             if current_stride == output_stride:
                 # The map keeps its size: a stride becomes the spacing of all kernels after it.
@@ -142,6 +146,7 @@ def mobilenet_v1(
     reuse: bool | None = None,
     scope: str = "MobilenetV1",
     global_pool: bool = False,
+    stem_stride: int | None = None,
 ) -> tuple[tf.Tensor, EndPoints]:
     """MobileNet v1 for classification.
 
@@ -159,6 +164,7 @@ def mobilenet_v1(
         scope: variable scope.
         global_pool: pool maps of any size to 1x1. Otherwise the window is 7x7, or the map where
             that is smaller.
+        stem_stride: stride of the first layer, 1 for small pictures. None: as the layer says.
 
     Returns:
         Logits, or pooled features [N, 1, 1, depth] without num_classes; and all activations by
@@ -180,6 +186,7 @@ def mobilenet_v1(
             depth_multiplier=depth_multiplier,
             conv_defs=conv_defs,
             scope=scope,
+            stem_stride=stem_stride,
         )
         with tf.variable_scope("Logits"):
             net = pooled(net, HEAD, end_points, global_pool)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from core.compat import slim, tf
 from core.errors import FlagError
 from nets import resnet_utils
-from nets.layers import EndPoints
+from nets.layers import EndPoints, stem_strides
 from nets.resnet_utils import resnet_arg_scope
 
 __all__ = [
@@ -110,6 +110,7 @@ def resnet_v1(
     store_non_strided_activations: bool = False,
     reuse: bool | None = None,
     scope: str | None = None,
+    stem_stride: int | None = None,
 ) -> tuple[tf.Tensor, EndPoints]:
     """A ResNet v1 of the given blocks.
 
@@ -129,14 +130,19 @@ def resnet_v1(
         store_non_strided_activations: see `resnet_utils.stack_blocks_dense`.
         reuse: whether to reuse the variables of the scope.
         scope: variable scope, by default resnet_v1.
+        stem_stride: factor by which the root block divides the size, 1, 2 or 4; below 4 it has no
+            max pool. None: 4.
 
     Returns:
         Logits, or features [N, height, width, channels] without num_classes; and all activations by
         full scope name, with `global_pool` and `predictions`.
 
     Raises:
-        FlagError: output_stride is not a multiple of 4 with a root block, or cannot be reached.
+        FlagError: output_stride is not a multiple of the root block's stride, or cannot be
+            reached, or stem_stride is not 1, 2 or 4.
     """
+    conv_stride, pool_stride = stem_strides([2, 2], stem_stride)
+    root_stride = conv_stride * pool_stride
     with tf.variable_scope(scope, "resnet_v1", [inputs], reuse=reuse) as net_scope:
         collection = net_scope.original_name_scope + "_end_points"
         with (
@@ -151,14 +157,15 @@ def resnet_v1(
             net = inputs
             if include_root_block:
                 if output_stride is not None:
-                    if output_stride % 4:
+                    if output_stride % root_stride:
                         raise FlagError(
-                            "The output_stride needs to be a multiple of 4.",
+                            f"The output_stride needs to be a multiple of {root_stride}.",
                             where=f"output_stride {output_stride}",
                         )
-                    output_stride //= 4
-                net = resnet_utils.conv2d_same(net, 64, 7, stride=2, scope="conv1")
-                net = slim.max_pool2d(net, [3, 3], stride=2, scope="pool1")
+                    output_stride //= root_stride
+                net = resnet_utils.conv2d_same(net, 64, 7, stride=conv_stride, scope="conv1")
+                if pool_stride > 1:
+                    net = slim.max_pool2d(net, [3, 3], stride=pool_stride, scope="pool1")
             net = resnet_utils.stack_blocks_dense(
                 net, blocks, output_stride, store_non_strided_activations
             )
@@ -197,6 +204,7 @@ def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Te
         depth_multiplier: float = 1,
         reuse: bool | None = None,
         scope: str = name,
+        stem_stride: int | None = None,
     ) -> tuple[tf.Tensor, EndPoints]:
         # Table 1 of [1]: depths double from block to block while the map halves (56, 28, 14, 7 at
         # 224x224). A block has the stride that leads to the next one.
@@ -220,6 +228,7 @@ def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Te
             store_non_strided_activations=store_non_strided_activations,
             reuse=reuse,
             scope=scope,
+            stem_stride=stem_stride,
         )
 
     resnet.__name__ = resnet.__qualname__ = name

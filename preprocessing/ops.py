@@ -223,6 +223,41 @@ def pad_for_crop(image: tf.Tensor, height: int, width: int, padding: int) -> tf.
     return image
 
 
+def pad_reflected(image: tf.Tensor, padding: int) -> tf.Tensor:
+    """The image with its own mirror image around it, `padding` pixels on each side.
+
+    There have to be more than `padding` rows and columns.
+    """
+    channels = num_channels(image)
+    image = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]], mode="REFLECT")
+    image.set_shape([None, None, channels])
+    return image
+
+
+def cutout(image: tf.Tensor, side: int, seed: tf.Tensor) -> tf.Tensor:
+    """Blanks a square: DeVries and Taylor 2017, "Improved regularization of CNNs with Cutout".
+
+    Its middle is any pixel of the image, so that part of the square can lie outside.
+
+    Args:
+        image: float [height, width, channels], preprocessed, so that 0 is the mean.
+        side: pixels.
+        seed: integers [2].
+
+    Returns:
+        The same shape.
+    """
+    sides = tf.shape(image)[:2]
+    begin = tf.cast(tf.random.stateless_uniform([2], seed) * tf.cast(sides, tf.float32), tf.int32)
+    begin -= side // 2
+    rows, columns = (
+        (tf.range(sides[axis]) >= begin[axis]) & (tf.range(sides[axis]) < begin[axis] + side)
+        for axis in (0, 1)
+    )
+    blank = rows[:, tf.newaxis] & columns[tf.newaxis, :]
+    return image * tf.cast(~blank, image.dtype)[:, :, tf.newaxis]
+
+
 # Resizing, to float32.
 
 

@@ -19,6 +19,7 @@ NETS_OF_RECIPE = {
         *("nasnet_mobile", "nasnet_large", "pnasnet_mobile", "pnasnet_large"),
     ),
     "lenet": (),
+    "pad_crop": (),
     "vgg": (
         *("vgg_a", "vgg_16", "vgg_19"),
         *("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_200"),

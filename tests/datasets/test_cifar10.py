@@ -114,6 +114,15 @@ def test_every_pixel_is_kept(archive, tmp_path):
     assert (pixels(converted[22][1]) == expected).all()
 
 
+def test_pictures_held_out_for_validation(archive, tmp_path):
+    source = cifar10.source(options(tmp_path, source_archive=archive(), validation_pictures=6))
+    plain = examples(archive(), tmp_path)
+    found = list(source.examples())
+    assert [split for split, _ in found] == ["train"] * 14 + ["validation"] * 6 + ["test"] * 4
+    assert [example for _, example in found] == [example for _, example in plain]
+    assert source.settings["validation_pictures"] == 6
+
+
 def test_conversion(archive, tmp_path):
     path = archive()
     source = cifar10.source(options(tmp_path, source_archive=path))

@@ -142,7 +142,7 @@ def test_logits_are_those_of_a_graph_built_by_hand(finished_run, make_dataset, r
     with tf.Graph().as_default(), tf.Session() as session:
         tf.train.create_global_step()
         batch = input_pipeline.evaluation_batch(dataset, config)
-        logits = model.build_for_evaluation(batch.images, 3, net)
+        logits = model.build_for_evaluation(batch.images, 3, config)
         variables = model.variables_to_restore(config.moving_average_decay)
         checkpoints.restorer(variables)(session, str(path))
         session.run(batch.start)
@@ -240,6 +240,8 @@ def test_settings_come_from_the_run(finished_run, make_dataset, settings):
         "use_grayscale": False,
         "labels_offset": 0,
         "moving_average_decay": 0.9,
+        "depth_multiplier": None,
+        "stem_stride": None,
         "dataset_name": "shades",
         "dataset_dir": str(make_dataset()),
         "dataset_split_name": "test",
@@ -257,6 +259,8 @@ def test_settings_come_from_the_run(finished_run, make_dataset, settings):
         ("--use_grayscale=True", "False"),
         ("--labels_offset=1", "0"),
         ("--moving_average_decay=0.9", "None"),
+        ("--depth_multiplier=0.5", "None"),
+        ("--stem_stride=1", "None"),
     ],
 )
 def test_a_flag_that_contradicts_the_run(finished_run, settings, argument, trained):

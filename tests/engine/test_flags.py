@@ -128,8 +128,8 @@ def test_each_flag_has_a_sentence_of_help(define, expected):
         ("--quantize_delay=0", "--quantize_delay is not built"),
         ("--optimizer=adamw", r"Optimizer \[adamw\] was not recognized - choose from adadelta"),
         (
-            "--learning_rate_decay_type=cosine",
-            r"learning_rate_decay_type \[cosine\] was not recognized - choose from fixed, exp",
+            "--learning_rate_decay_type=linear",
+            r"learning_rate_decay_type \[linear\] was not recognized - choose from fixed, exp",
         ),
         ("--model_name=lenett", "Name of network unknown lenett - did you mean lenet"),
         ("--model_name=x", "Name of network unknown x - known: inception_v1, "),
@@ -155,6 +155,31 @@ def test_every_net_and_preprocessing_is_taken():
         assert NETS[name].preprocessing in PREPROCESSING
     for name in PREPROCESSING:
         flags.check_training(training(f"--preprocessing_name={name}"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, []), ("16:4", [(16, 4.0)]), ("16:0.5,24:8,20:9.5", [(16, 0.5), (24, 8.0), (20, 9.5)])],
+)
+def test_image_sizes(value, expected):
+    assert flags.image_sizes(training(*([f"--image_size_schedule={value}"] if value else []))) == (
+        expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "stage", "last"),
+    [
+        *(("16", "16", 0), ("16:x", "16:x", 0), ("x:4", "x:4", 0), ("16:4:2", "16:4:2", 0)),
+        *(("0:4", "0:4", 0), ("16:0", "16:0", 0), ("10001:4", "10001:4", 0)),
+        *(("16:4,", "", 4), ("16:4,24:4", "24:4", 4), ("16:nan", "16:nan", 0)),
+        ("16:1.5,24:inf", "24:inf", 1.5),
+    ],
+)
+def test_refused_image_sizes(value, stage, last):
+    message = f"--image_size_schedule={value}: '{stage}' is not a size and an epoch after {last} "
+    with pytest.raises(FlagError, match=message):
+        flags.check_training(training(f"--image_size_schedule={value}"))
 
 
 def test_quantize():

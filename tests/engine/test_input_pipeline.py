@@ -122,6 +122,46 @@ def test_training_goes_on_where_the_global_step_stands(
         assert_same(batches(data, config, 6 - step, step), straight[step:])
 
 
+def test_image_sizes_follow_their_schedule(make_dataset, configured, batches):
+    """12.5 epochs of 2.5 steps: 6 pixels before step round(3.75) = 4, 10 before 6, then 8."""
+    schedule = ["--image_size_schedule=6:1.5,10:2.5", "--preprocessing_name=pad_crop"]
+    config = configured(*schedule, "--cutout_fraction=0.25")
+    data = make_dataset(EPOCH, shards=3)
+    straight = batches(data, config, 8)
+    assert [images.shape for images, _, _ in straight] == [
+        (4, size, size, 3) for size in [6] * 4 + [10] * 2 + [8] * 2
+    ]
+    for step in (3, 4, 7):
+        assert_same(batches(data, config, 8 - step, step), straight[step:])
+    # What ends does not change what follows.
+    plain = batches(data, configured("--preprocessing_name=pad_crop", "--cutout_fraction=0.25"), 8)
+    assert_same(straight[6:], plain[6:])
+
+
+def test_cutout_blanks_a_square_of_each_training_picture(
+    make_dataset, configured, batches, one_pass
+):
+    arguments = ["--preprocessing_name=pad_crop", "--train_image_size=16"]
+    plain, cut = (
+        batches(make_dataset(EPOCH), configured(*arguments, *more), 5)
+        for more in ([], ["--cutout_fraction=0.5"])
+    )
+    boxes = set()
+    for (whole, *_), (images, *_) in zip(plain, cut, strict=True):
+        for one, other in zip(whole, images, strict=True):
+            rows, columns = np.nonzero((one != other).any(axis=2))
+            top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+            assert max(bottom - top, right - left) <= 8
+            assert min(bottom - top, right - left) >= 4  # its middle is inside
+            assert not other[top:bottom, left:right].any()
+            boxes.add((top, left, bottom, right))
+    assert len(boxes) > 10
+    evaluated = [
+        one_pass(make_dataset(EPOCH), *arguments, *more) for more in ([], ["--cutout_fraction=0.5"])
+    ]
+    assert_same(*evaluated)
+
+
 def test_augmentation_differs_between_epochs(make_dataset, configured, batches):
     found = batches(make_dataset(EPOCH), configured("--model_name=cifarnet"), 5)
     images = np.concatenate([images for images, _, _ in found])

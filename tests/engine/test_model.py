@@ -74,10 +74,10 @@ def test_batch_norm_decay_of_a_net_without_batch_norm(build):
         build("--batch_norm_decay=0.9")
 
 
-def test_evaluation_has_no_dropout(build):
+def test_evaluation_has_no_dropout(build, configured):
     images = np.random.RandomState(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
-        logits = model.build_for_evaluation(tf.constant(images), 3, "lenet")
+        logits = model.build_for_evaluation(tf.constant(images), 3, configured())
         session.run(tf.global_variables_initializer())
         np.testing.assert_array_equal(session.run(logits), session.run(logits))
         assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
@@ -89,10 +89,10 @@ def test_evaluation_has_no_dropout(build):
         assert not np.array_equal(session.run(found.logits), first)
 
 
-def test_variables_to_restore():
+def test_variables_to_restore(configured):
     with tf.Graph().as_default():
         tf.train.create_global_step()
-        model.build_for_evaluation(tf.zeros([1, 8, 8, 3]), 3, "lenet")
+        model.build_for_evaluation(tf.zeros([1, 8, 8, 3]), 3, configured())
         names = {
             f"LeNet/{layer}/{kind}"
             for layer in ("conv1", "conv2", "fc3", "fc4")
@@ -111,7 +111,90 @@ def test_default_image_size(net, size):
 
 
 @pytest.mark.parametrize("name", ["inception_v1", "mobilenet_v1_025", "resnet_v1_50"])
-def test_images_larger_than_the_net_is_meant_for(name):
+@pytest.mark.parametrize(("size", "arguments"), [(320, []), (None, []), (96, ["--stem_stride=1"])])
+def test_maps_larger_than_the_pool_of_the_net(configured, name, size, arguments):
     with tf.Graph().as_default():
-        logits = model.build_for_evaluation(tf.zeros([2, 320, 288, 3]), 4, name)
+        images = tf.placeholder(tf.float32, [2, size, size, 3])
+        logits = model.build_for_evaluation(
+            images, 4, configured(f"--model_name={name}", *arguments)
+        )
         assert logits.shape.as_list() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "filters"),
+    [
+        ("mobilenet_v1", "MobilenetV1/Conv2d_13_pointwise/weights", 512),
+        ("resnet_v1_50", "resnet_v1_50/block4/unit_3/bottleneck_v1/conv3/weights", 1024),
+        ("inception_v1", "InceptionV1/Mixed_5c/Branch_0/Conv2d_0a_1x1/weights", 192),
+    ],
+)
+def test_depth_multiplier_and_stem_stride_reach_the_net(configured, name, weights, filters):
+    config = configured(f"--model_name={name}", "--depth_multiplier=0.5", "--stem_stride=1")
+    with tf.Graph().as_default() as graph:
+        model.build_for_evaluation(tf.zeros([1, 32, 32, 3]), 4, config)
+        assert next(v for v in tf.global_variables() if v.op.name == weights).shape[-1] == filters
+        first = next(op for op in graph.get_operations() if op.type == "Conv2D")
+        assert first.outputs[0].shape[1:3].as_list() == [32, 32]
+
+
+@pytest.mark.parametrize("flag", ["depth_multiplier=0.5", "stem_stride=1"])
+def test_a_size_that_the_net_does_not_have(build, flag):
+    with tf.Graph().as_default(), pytest.raises(FlagError, match="lenet has no --" + flag[:-4]):
+        build(f"--{flag}")
+
+
+def mixed(session, alpha, seed=0, count=500):
+    """Shares of the pictures 0, 1, 2, ... in what mixup makes of them, and the same of targets."""
+    images = np.arange(count, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 1))
+    targets = np.eye(count)
+    found = model.mixup(
+        tf.constant(images, tf.float32), tf.constant(targets, tf.float32), alpha, seed
+    )
+    return session.run(found)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_mixup(alpha):
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.train.create_global_step()
+        step.load(3, session)
+        images, targets = mixed(session, alpha)
+        again, _ = mixed(session, alpha)
+        other_seed, _ = mixed(session, alpha, seed=1)
+        step.load(4, session)
+        other_step, _ = mixed(session, alpha)
+    shares = np.diag(targets)
+    rest = np.roll(np.eye(500), 1, axis=0) * (1 - shares)[:, None]
+    np.testing.assert_allclose(targets, np.diag(shares) + rest, atol=1e-6)
+    numbers = np.arange(500)
+    expected = shares * numbers + (1 - shares) * np.roll(numbers, 1)
+    np.testing.assert_allclose(images, np.tile(expected[:, None, None, None], (1, 2, 3, 1)), 1e-4)
+    # Beta(a, a) has variance 1 / (8 a + 4); of 500 draws the mean is off by less than 4 deviations.
+    deviation = (1 / (8 * alpha + 4)) ** 0.5
+    assert abs(shares.mean() - 0.5) < 4 * deviation / 500**0.5
+    assert shares.std() == pytest.approx(deviation, rel=0.15)
+    np.testing.assert_array_equal(again, images)
+    assert not np.array_equal(other_seed, images)
+    assert not np.array_equal(other_step, images)
+
+
+def test_mixup_of_a_tiny_alpha_takes_one_of_two():
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.create_global_step().load(0, session)
+        _, targets = mixed(session, 0.001)
+    assert np.isfinite(targets).all()
+    assert ((targets == 0) | (targets == 1)).mean() > 0.99
+
+
+def test_mixup_reaches_the_loss(build):
+    def loss(*arguments):
+        with tf.Graph().as_default(), tf.Session() as session:
+            found = build("--model_name=mobilenet_v1_025", *arguments, size=16)
+            session.run(tf.global_variables_initializer())
+            return session.run((found.cross_entropy, found.logits))
+
+    cross_entropy, logits = loss("--mixup_alpha=1.0")
+    plain, plain_logits = loss()
+    assert not np.allclose(logits, plain_logits)
+    assert cross_entropy != plain

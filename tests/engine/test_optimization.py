@@ -45,6 +45,9 @@ UPDATES = {
     "momentum": (["--optimizer=momentum"], [0.8, 0.46]),
     # a = 0.5 * 2 + 1.6 = 2.6
     "momentum 0.5": (["--optimizer=momentum", "--momentum=0.5"], [0.8, 0.54]),
+    # With the next step of the momentum: 1 - 0.1 * (2 + 0.9 * 2); w = 0.62, g = 1.24,
+    # a = 0.9 * 2 + 1.24 = 3.04: 0.62 - 0.1 * (1.24 + 0.9 * 3.04)
+    "momentum nesterov": (["--optimizer=momentum", "--use_nesterov"], [0.62, 0.2224]),
     # m/(1-0.9) = 2, v/(1-0.999) = 4: 1 - 0.1 * 2/2. Then m = 0.9 * 0.2 + 0.1 * 1.8 = 0.36, over
     # 0.19 = 1.894737; v = 0.999 * 0.004 + 0.001 * 1.8^2 = 0.007236, over 0.001999 = 3.619810;
     # 0.9 - 0.1 * 1.894737 / sqrt(3.619810)
@@ -131,6 +134,25 @@ def test_moving_averages(steps):
     np.testing.assert_allclose(found, [first, second, third], rtol=1e-6)
 
 
+def test_decoupled_weight_decay(configured):
+    """Weights lose rate x decay of what they were; the step is that of the gradient at the old."""
+    config = configured("--optimizer=momentum", "--decoupled_weight_decay=0.5")
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.create_global_step()
+        names = ("net/weights", "net/biases", "net/depthwise_weights")
+        variables = [tf.get_variable(name, initializer=2.0) for name in names]
+        loss = tf.add_n([tf.square(v) for v in variables])
+        classifier = Classifier(None, None, {}, loss, loss, None)
+        train_op = optimization.train_op(classifier, tf.constant(0.1), variables, config)
+        session.run(tf.global_variables_initializer())
+        session.run(train_op)
+        # 2 - 0.1 * 0.5 * 2 - 0.1 * 4, the others without the middle
+        assert session.run(variables) == pytest.approx([1.5, 1.6, 1.6])
+        session.run(train_op)
+        # a = 0.9 * 4 + 3 = 6.6: 1.5 * 0.95 - 0.66; a = 3.6 + 3.2 = 6.8: 1.6 - 0.68
+        assert session.run(variables) == pytest.approx([0.765, 0.92, 0.92])
+
+
 def test_a_variable_that_the_loss_does_not_use(steps):
     with pytest.raises(FlagError, match="the loss does not depend on w"):
         steps(1, loss=lambda w: tf.square(tf.zeros_like(w)))
@@ -160,6 +182,22 @@ RATES = {
         *(["--learning_rate_decay_type=polynomial", "--warmup_epochs=2"],),
         {1: 0.02, 2: 0.04, 3: 0.04006, 4: 0.02008},  # (0.1 - 0.0001) * (1 - step / 5) + 0.0001
     ),
+    # 10 / 4 * 4 = 10 steps; 0.01 + 0.09 * (1 + cos(pi * step / 10)) / 2, cos(0.3 pi) = 0.5877853
+    "cosine": (
+        [
+            *("--learning_rate_decay_type=cosine", "--end_learning_rate=0.01"),
+            "--num_epochs_per_decay=4",
+        ],
+        {0: 0.1, 3: 0.08145034, 5: 0.055, 10: 0.01, 99: 0.01},
+    ),
+    # 2.5 * 0.8 = 2 steps up, 8 down to 0.02
+    "one_cycle": (
+        [
+            *("--learning_rate_decay_type=one_cycle", "--end_learning_rate=0.02"),
+            *("--num_epochs_per_decay=4", "--warmup_epochs=0.8"),
+        ],
+        {0: 0.0, 1: 0.05, 2: 0.1, 3: 0.09, 6: 0.06, 10: 0.02, 99: 0.02},
+    ),
 }
 
 
@@ -177,7 +215,16 @@ def test_learning_rate(configured, name):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["exponential", "polynomial"])
+def test_one_cycle_that_only_rises(configured):
+    arguments = ["--learning_rate_decay_type=one_cycle", "--warmup_epochs=2"]
+    with tf.Graph().as_default():
+        tf.train.create_global_step()
+        message = "--warmup_epochs=2.0 is not less than --num_epochs_per_decay=2.0"
+        with pytest.raises(FlagError, match=message):
+            optimization.make_learning_rate(10, configured(*arguments))
+
+
+@pytest.mark.parametrize("schedule", ["exponential", "polynomial", "cosine", "one_cycle"])
 def test_a_decay_of_less_than_a_step(configured, schedule):
     arguments = [f"--learning_rate_decay_type={schedule}", "--num_epochs_per_decay=0.3"]
     with tf.Graph().as_default():

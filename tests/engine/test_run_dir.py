@@ -46,6 +46,8 @@ def test_run_json(finished_run, make_dataset):
         "labels_offset": 0,
         "moving_average_decay": 0.9,
         "max_number_of_steps": 7,
+        "depth_multiplier": None,
+        "stem_stride": None,
         "dataset": {
             "split": "train",
             "samples": 10,
@@ -117,6 +119,16 @@ def test_read_gives_back_what_was_described(described, tmp_path):
     assert run.num_classes == 3
 
 
+def test_read_a_run_from_before_nets_had_a_size(described, tmp_path):
+    run, dataset, config = described(f"--train_dir={tmp_path}", "--model_name=mobilenet_v1")
+    with run_dir.opened(run, dataset, config):
+        pass
+    content = json.loads((tmp_path / "run.json").read_text())
+    del content["depth_multiplier"], content["stem_stride"]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    assert run_dir.read(tmp_path) == run
+
+
 def test_read_without_and_with_damage(tmp_path):
     assert run_dir.read(tmp_path) is None
     for damaged in ("", "{", "[]", "{}", '{"model_name": "lenet"}'):
@@ -147,6 +159,7 @@ def test_too_few_classes(described):
         ("--use_grayscale", "use_grayscale False, now it is True"),
         ("--labels_offset=1", "labels_offset 0, now it is 1"),
         ("--moving_average_decay=0.9", "moving_average_decay None, now it is 0.9"),
+        ("--stem_stride=1", "stem_stride None, now it is 1"),
     ],
 )
 def test_what_may_not_change_on_a_resume(described, copied_run, argument, message):

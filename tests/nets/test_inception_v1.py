@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.compat import slim, tf
+from core.errors import FlagError
 from nets import inception
 
 # Table 1 of the paper at 224x224: size of the map, channels.
@@ -43,6 +44,43 @@ def test_end_points_of_the_base(size):
         for name, (full, depth) in SHAPES_224.items()
     }
     assert net is end_points["Mixed_5c"]
+
+
+@pytest.mark.parametrize(
+    ("stem_stride", "sizes", "pools"),
+    [
+        (8, [16, 8, 8, 8, 4], ["MaxPool_2a_3x3", "MaxPool_3a_3x3"]),
+        (4, [16, 8, 8, 8], ["MaxPool_2a_3x3"]),
+        (2, [16, 16, 16], []),
+        (1, [32, 32, 32], []),
+    ],
+)
+def test_stem_stride(stem_stride, sizes, pools):
+    """The root of 32x32 pictures: the pools behind the stride are gone, no variable is."""
+    variables = []
+    for stride in (stem_stride, None):
+        with tf.Graph().as_default():
+            _, end_points = inception.inception_v1_base(images(5, 32, 32, 3), stem_stride=stride)
+            variables.append([(v.op.name, v.shape.as_list()) for v in tf.global_variables()])
+        if stride:
+            found = {name: tensor.shape.as_list()[1] for name, tensor in end_points.items()}
+    assert variables[0] == variables[1]
+    assert list(found.values())[: len(sizes)] == sizes
+    assert [name for name in found if name in ("MaxPool_2a_3x3", "MaxPool_3a_3x3")] == pools
+    assert found["Mixed_3b"] == 32 // stem_stride
+    assert found["Mixed_5c"] == 32 // stem_stride // 4
+
+
+def test_depth_multiplier():
+    with tf.Graph().as_default():
+        _, end_points = inception.inception_v1_base(images(5, 224, 224, 3), depth_multiplier=0.5)
+        shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
+    depths = {name: tensor.shape.as_list()[3] for name, tensor in end_points.items()}
+    # Halves, but no layer has fewer than 16: in 3b to 4f branch 2 reduces to 16 at least.
+    assert depths == {name: depth // 2 for name, (_, depth) in SHAPES_224.items()}
+    assert shapes["InceptionV1/Mixed_3b/Branch_2/Conv2d_0a_1x1/weights"][3] == 16  # not 8
+    with tf.Graph().as_default(), pytest.raises(FlagError, match="not greater than zero: 0"):
+        inception.inception_v1_base(images(5, 32, 32, 3), depth_multiplier=0)
 
 
 def test_every_final_endpoint():
@@ -189,6 +227,9 @@ def test_signatures():
         ("reuse", None),
         ("scope", "InceptionV1"),
         ("global_pool", False),
+        ("min_depth", 16),
+        ("depth_multiplier", 1.0),
+        ("stem_stride", None),
     ]
     assert [
         (p.name, p.default)

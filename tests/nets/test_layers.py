@@ -89,6 +89,24 @@ def test_dropout_gradient_passes_through_the_kept_activations_only():
 
 
 @pytest.mark.parametrize(
+    ("strides", "stem_stride", "expected"),
+    [
+        *(([2], None, [2]), ([2], 2, [2]), ([2], 1, [1])),
+        *(([2, 2], None, [2, 2]), ([2, 2], 4, [2, 2]), ([2, 2], 2, [2, 1]), ([2, 2], 1, [1, 1])),
+        *(([2, 2, 1, 1, 2], 4, [2, 2, 1, 1, 1]), ([2, 2, 1, 1, 2], 2, [2, 1, 1, 1, 1])),
+    ],
+)
+def test_stem_strides_keeps_the_first(strides, stem_stride, expected):
+    assert layers.stem_strides(strides, stem_stride) == expected
+
+
+@pytest.mark.parametrize("stem_stride", [0, 3, 8])
+def test_stem_strides_that_do_not_exist(stem_stride):
+    with pytest.raises(FlagError, match=f"stem_stride {stem_stride} is not .* from 1, 2, 4$"):
+        layers.stem_strides([2, 1, 2], stem_stride)
+
+
+@pytest.mark.parametrize(
     ("kernel_size", "rate", "expected"),
     [
         (3, 1, [1, 6, 7, 2]),  # total 2: 1 before, 1 after

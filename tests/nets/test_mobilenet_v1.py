@@ -74,6 +74,16 @@ def test_end_points_of_the_base(image_size, output_stride, factor, min_size, exp
     assert net is end_points["Conv2d_13_pointwise"]
 
 
+@pytest.mark.parametrize(("stem_stride", "explicit"), [(1, False), (1, True), (2, False)])
+def test_stem_stride(stem_stride, explicit):
+    """Stride 1 leaves the maps that pictures of twice the size have otherwise."""
+    with tf.Graph().as_default():
+        _, end_points = mobilenet_v1.mobilenet_v1_base(
+            images(5, 64, 64, 3), stem_stride=stem_stride, use_explicit_padding=explicit
+        )
+    assert shapes_of(end_points) == expected_shapes(image_size=128 // stem_stride)
+
+
 @pytest.mark.parametrize(("output_stride", "explicit"), [(8, False), (8, True)])
 def test_atrous_output_holds_the_strided_one(output_stride, explicit):
     layers = [mobilenet_v1.Conv([3, 3], 2, 8)]
@@ -290,6 +300,7 @@ def test_signatures():
         ("reuse", None),
         ("scope", "MobilenetV1"),
         ("global_pool", False),
+        ("stem_stride", None),
     ]
     assert list(inspect.signature(mobilenet_v1.mobilenet_v1_arg_scope).parameters) == [
         "is_training",

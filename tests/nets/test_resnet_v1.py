@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.compat import slim, tf
+from core.errors import FlagError
 from nets import resnet_utils, resnet_v1
 
 
@@ -85,6 +86,35 @@ def test_end_points_and_variables_of_resnet_v1_50():
     }.items():
         assert shapes[f"resnet_v1_50/{name}"] == shape
     assert "resnet_v1_50/block1/unit_2/bottleneck_v1/shortcut/weights" not in shapes
+
+
+@pytest.mark.parametrize(("stem_stride", "sizes"), [(4, [16, 4]), (2, [16, 8]), (1, [32, 16])])
+def test_stem_stride(stem_stride, sizes):
+    """Sizes behind conv1 and block1 of 32x32 pictures; below 4 there is no pool."""
+    variables = []
+    for stride in (stem_stride, None):
+        with tf.Graph().as_default() as graph:
+            _, end_points = resnet_v1.resnet_v1_50(
+                images(5, 32, 32, 3), 10, stem_stride=stride, depth_multiplier=0.25
+            )
+            pools = [op for op in graph.get_operations() if "/pool1/" in op.name]
+            variables.append([(v.op.name, v.shape.as_list()) for v in tf.global_variables()])
+        if stride:
+            assert bool(pools) == (stride == 4)
+            assert [
+                end_points[f"resnet_v1_50/{name}"].shape[1] for name in ("conv1", "block1")
+            ] == sizes
+    assert variables[0] == variables[1]
+
+
+def test_stem_stride_and_output_stride():
+    with tf.Graph().as_default():
+        net, _ = tiny_resnet(
+            images(1, 32, 32, 3), global_pool=False, stem_stride=1, output_stride=2
+        )
+        assert net.shape.as_list()[1:3] == [16, 16]
+        with pytest.raises(FlagError, match="multiple of 2"):
+            tiny_resnet(images(1, 32, 32, 3), stem_stride=2, output_stride=3, scope="other")
 
 
 def test_32x32_images():
@@ -300,4 +330,5 @@ def test_signatures(depth):
         ("depth_multiplier", 1),
         ("reuse", None),
         ("scope", f"resnet_v1_{depth}"),
+        ("stem_stride", None),
     ]

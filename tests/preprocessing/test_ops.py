@@ -242,3 +242,31 @@ def test_resize_is_bilinear(run, photo, bilinear, size, dtype):
 )
 def test_resize_smaller_side_keeps_the_aspect(run, photo, sides, side, expected):
     assert run(ops.resize_smaller_side, photo(*sides), side).shape == (*expected, 3)
+
+
+def test_pad_reflected(run):
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    out = run(ops.pad_reflected, image, 2)
+    np.testing.assert_array_equal(out, np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect"))
+    assert out.dtype == np.uint8
+
+
+@pytest.mark.parametrize("side", [0, 1, 4, 5])
+def test_cutout(run_seeds, side):
+    """A square around each pixel, cut off at the border, comes up; the rest stays as it is."""
+    image = np.ones((6, 5, 2), np.float32)
+    outs = run_seeds(lambda image, seed: ops.cutout(image, side, seed), image, 600)
+    expected = {}
+    for y in range(6):
+        for x in range(5):
+            cut = image.copy()
+            top, left = y - side // 2, x - side // 2
+            cut[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = 0
+            expected[cut.tobytes()] = expected.get(cut.tobytes(), 0) + 1
+    counts = {}
+    for out in outs:
+        counts[out.tobytes()] = counts.get(out.tobytes(), 0) + 1
+    assert set(counts) == set(expected)
+    for cut, places in expected.items():
+        # Binomial with mean 20 for one place of 30: six deviations of the square root at most.
+        assert abs(counts[cut] - 20 * places) <= 6 * (20 * places) ** 0.5
