@@ -10,7 +10,7 @@ demo_data := $(DEMO)/phase_diagrams
 demo_run := $(DEMO)/run
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint format test test-slow clean
+.PHONY: help install demo lint format test test-slow bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ test: lint ## Lint and run the test suite (under 10 minutes)
 test-slow: $(installed) ## Run the long tests: tf-slim's own suite, then the crash-and-fuzz campaign
 	$(bin)/python -m pytest tests/slow
 	$(bin)/python -m tests.slow.campaign
+
+bench: $(installed) ## Measure speed and memory, beside Keras and PyTorch (two hours; BENCH=--quick: minutes)
+	$(bin)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(bin)/python -m benchmarks --picture=scaling.png $(BENCH)
 
 clean: ## Remove the virtual environment and the demo
 	rm -rf $(VENV) $(DEMO)

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "nets": {"core"},
     "engine": {"core", "datasets", "preprocessing", "nets"},
     "inference": {"core", "datasets", "preprocessing", "nets", "engine"},
+    "benchmarks": {"core", "datasets", "preprocessing", "nets", "engine"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 SOURCES = sorted(

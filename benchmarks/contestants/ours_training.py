@@ -1,0 +1,90 @@
+"""Our training step, as train_image_classifier.py builds and runs it.
+
+Summaries and checkpoints are left out: a run writes them every ten minutes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import datasets
+from benchmarks import flop
+from benchmarks.contestants import serving
+from core import flags as core_flags
+from core.compat import tf
+from engine import flags, input_pipeline, model, optimization, run_dir, training
+
+POOL_BATCHES = 4  # that the peers go over again and again
+
+
+def _configuration(spec: Mapping[str, Any]) -> Any:
+    arguments = [
+        *(f"--model_name={spec['net']}", f"--train_image_size={spec['size']}"),
+        *(f"--dataset_dir={spec['dataset_dir']}", f"--dataset_name={spec['dataset_name']}"),
+        *(f"--batch_size={spec['batch_size']}", f"--train_dir={spec['train_dir']}"),
+        *("--optimizer=momentum", f"--momentum={spec['momentum']}", "--weight_decay=0"),
+        *(f"--learning_rate={spec['learning_rate']}", "--learning_rate_decay_type=fixed"),
+    ]
+    if "workers" in spec:
+        arguments.append(f"--num_preprocessing_threads={spec['workers']}")
+    config = core_flags.parse(flags.define_training, arguments)
+    flags.check_training(config)
+    return run_dir.settled(config)
+
+
+def make(spec: Mapping[str, Any]) -> serving.Contestant:
+    """Builds the graph in the default graph, and the tasks on it.
+
+    The task "step" reads, decodes, augments and trains; "constant" trains on one batch again and
+    again; "input" only prepares batches.
+
+    Args:
+        spec: net, size (pixels), batch_size, dataset_dir, dataset_name, train_dir (of no run),
+            momentum, learning_rate; optionally workers, and pool, a file to write the first
+            batches to.
+    """
+    config = _configuration(spec)
+    dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
+    run = run_dir.describe(dataset, config)
+    tf.set_random_seed(config.seed)
+    tf.train.create_global_step()
+    batch = input_pipeline.training_batch(dataset, config)
+    classifier = model.build(batch, run.num_classes, config)
+    operations = flop.training_step(tf.get_default_graph())
+    learning_rate = optimization.make_learning_rate(dataset.num_samples, config)
+    trained = optimization.trainable_variables(config.trainable_scopes)
+    train_op = optimization.train_op(classifier, learning_rate, trained, config)
+
+    session = tf.Session(config=training.session_config(config))
+    session.run([tf.global_variables_initializer(), batch.start])
+    if "pool" in spec:
+        _write_pool(spec["pool"], session, batch)
+    images, labels = session.run([batch.images, batch.labels])
+    take_step = session.make_callable([train_op])
+    take_step_on = session.make_callable([train_op], feed_list=[batch.images, batch.labels])
+    prepare = session.make_callable(batch.labels.op)
+
+    def from_an_empty_queue(step: Any, count: int) -> float:
+        # Otherwise the batches that were prepared while others had their turn would be for nothing.
+        session.run(batch.start)
+        return serving.timed(step, count)
+
+    tasks = {
+        "step": lambda count: from_an_empty_queue(take_step, count),
+        "constant": lambda count: serving.timed(lambda: take_step_on(images, labels), count),
+        "input": lambda count: from_an_empty_queue(prepare, count),
+    }
+    return serving.Contestant(tasks, {"flop": operations})
+
+
+def _write_pool(path: str, session: tf.Session, batch: input_pipeline.Batch) -> None:
+    """Writes some batches for those who cannot read records."""
+    batches = [session.run([batch.images, batch.labels]) for _ in range(POOL_BATCHES)]
+    images, labels = map(np.concatenate, zip(*batches, strict=True))
+    np.savez(path, images=images, labels=labels)
+
+
+if __name__ == "__main__":
+    with tf.Graph().as_default():
+        serving.serve(make)

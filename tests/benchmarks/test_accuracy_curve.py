@@ -1,0 +1,63 @@
+"""Minutes of training from event times, and a curve of a real run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import accuracy_curve, data
+from benchmarks.workers import ROOT
+
+# A run that took steps 0 to 6, was killed, went on from step 4, and stopped at step 8; the first
+# step after each start is recorded, too.
+EVENTS = [
+    *((100.0, 0, True), (106.0, 1, False), (112.0, 2, False), (124.0, 4, False)),
+    *((136.0, 6, False), (1000.0, 4, True), (1006.0, 5, False), (1018.0, 6, False)),
+    (1030.0, 8, False),
+]
+
+
+def test_minutes_without_what_was_lost_and_the_time_between():
+    expected = {0: 0.0, 1: 0.1, 2: 0.2, 4: 0.4, 5: 0.5, 6: 0.7, 8: 0.9}
+    assert accuracy_curve.minutes_of(EVENTS) == pytest.approx(expected)
+    assert accuracy_curve.minutes_of(EVENTS[:5])[6] == pytest.approx(0.6)
+
+
+def script(*command):
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+
+
+def test_a_curve_of_a_run(tmp_path):
+    data.convert(tmp_path / "data", {"train": 40, "test": 30})
+    trained = script(
+        *("train_image_classifier.py", f"--dataset_dir={tmp_path / 'data'}"),
+        *(f"--dataset_name={data.NAME}", f"--train_dir={tmp_path / 'run'}", "--model_name=lenet"),
+        *("--max_number_of_steps=4", "--batch_size=4", "--keep_checkpoint_max=0"),
+        *("--save_interval_steps=2", "--save_summaries_steps=2"),
+    )
+    assert trained.returncode == 0, trained.stderr
+    output = tmp_path / "curve.json"
+    drawn = script("-m", "benchmarks.accuracy_curve", f"--runs={tmp_path / 'run'}",
+                   f"--output={output}")  # fmt: skip
+    assert drawn.returncode == 0, drawn.stderr
+    rows = json.loads(output.read_text())["benchmarks"]["curve"]["rows"]
+    assert [(row["run"], row["step"]) for row in rows] == [("run", 2), ("run", 4)]
+    assert 0 < rows[0]["minutes"] < rows[1]["minutes"] < 1
+    evaluated = script("eval_image_classifier.py", f"--checkpoint_path={tmp_path / 'run'}")
+    accuracy = json.loads((tmp_path / "run" / "eval" / "results.json").read_text())["accuracy"]
+    assert evaluated.returncode == 0
+    assert rows[1]["accuracy %"] == pytest.approx(100 * accuracy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [((), 2, "--runs names nothing"), (("--runs=nowhere",), 5, "nowhere")],
+)
+def test_bad_flags(arguments, code, message):
+    found = script("-m", "benchmarks.accuracy_curve", *arguments)
+    assert found.returncode == code
+    assert message in found.stderr.strip()
+    assert found.stderr.strip().count("\n") == 0
