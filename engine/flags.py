@@ -73,6 +73,14 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
         lower=0.0,
         upper=1.0,
     )
+    group.float(
+        "dropout_keep_prob",
+        None,
+        "Share of the features that dropout keeps; default: the net's own (inception_v1 0.8, "
+        "mobilenet_v1 0.999). Short runs want 1.",
+        lower=0.01,
+        upper=1.0,
+    )
     _define_fine_tuning(flag_values)
     _define_machine(flag_values)
 

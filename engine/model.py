@@ -8,6 +8,9 @@ from core.errors import FlagError
 from engine.input_pipeline import Batch
 from nets import nets_factory
 
+# Flags that are arguments of a net, where it has them; dropout is none of evaluation's.
+_NET_FLAGS = ("depth_multiplier", "stem_stride", "dropout_keep_prob")
+
 
 class Classifier(NamedTuple):
     """A net on one batch of N pictures with C classes."""
@@ -102,10 +105,10 @@ def build_for_evaluation(images: tf.Tensor, num_classes: int, config: Any) -> tf
 def _net(
     images: tf.Tensor, num_classes: int, config: Any, **arguments: Any
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """The net of --model_name, in the size of --depth_multiplier and --stem_stride."""
+    """The net of --model_name, with what of _NET_FLAGS is given."""
     network_fn = nets_factory.get_network_fn(config.model_name, num_classes, **arguments)
     known = inspect.signature(network_fn).parameters
-    given = {name: getattr(config, name) for name in ("depth_multiplier", "stem_stride")}
+    given = {name: getattr(config, name, None) for name in _NET_FLAGS}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given.keys() - known.keys():
         raise FlagError(f"the net {config.model_name} has no --{name}", remedy="leave it out")

@@ -138,10 +138,34 @@ def test_depth_multiplier_and_stem_stride_reach_the_net(configured, name, weight
         assert first.outputs[0].shape[1:3].as_list() == [32, 32]
 
 
-@pytest.mark.parametrize("flag", ["depth_multiplier=0.5", "stem_stride=1"])
-def test_a_size_that_the_net_does_not_have(build, flag):
-    with tf.Graph().as_default(), pytest.raises(FlagError, match="lenet has no --" + flag[:-4]):
-        build(f"--{flag}")
+@pytest.mark.parametrize(
+    ("net", "flag"),
+    [
+        ("lenet", "depth_multiplier"),
+        ("lenet", "stem_stride"),
+        ("resnet_v1_50", "dropout_keep_prob"),
+    ],
+)
+def test_an_argument_that_the_net_does_not_have(build, net, flag):
+    with tf.Graph().as_default(), pytest.raises(FlagError, match=f"{net} has no --{flag}"):
+        build(f"--model_name={net}", f"--{flag}=1")
+
+
+def test_dropout_keep_prob(build):
+    """At 1 there is no mask; otherwise so many of LeNet's 1,024 features are kept."""
+    for keep in (1.0, 0.25):
+        with tf.Graph().as_default() as graph, tf.Session() as session:
+            build(f"--dropout_keep_prob={keep}")
+            masks = [op for op in graph.get_operations() if "dropout/" in op.name.lower()]
+            session.run(tf.global_variables_initializer())
+            if keep == 1:
+                assert not masks
+                continue
+            dropped = next(op for op in masks if "SelectV2" in op.type).outputs[0]
+            share = np.mean(session.run(dropped) != 0) / np.mean(
+                session.run(graph.get_tensor_by_name("LeNet/fc3/Relu:0")) != 0
+            )
+        assert share == pytest.approx(0.25, abs=0.06)
 
 
 def mixed(session, alpha, seed=0, count=500):
