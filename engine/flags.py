@@ -37,6 +37,11 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
         lower=1,
         upper=MOST_THREADS,
     )
+    group.boolean(
+        "cache_decoded_images",
+        True,
+        "Keep decoded pictures in memory from the first epoch on, if half of it holds all of them.",
+    )
     group.integer(
         "train_image_size",
         None,

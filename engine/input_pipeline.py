@@ -23,7 +23,7 @@ from absl import logging
 from core.compat import tf
 from datasets import tfrecord, verification
 from datasets.spec import LoadedSplit
-from engine import flags
+from engine import flags, image_cache
 from preprocessing import ops, preprocessing_factory
 
 SHUFFLE_BYTES = 1 << 30  # encoded records held in memory to shuffle; more of a split is mixed less
@@ -68,7 +68,7 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     Args:
         dataset: the split to read.
         config: read here: train_image_size, image_size_schedule, batch_size, seed, num_readers,
-            and what `_examples` reads.
+            cache_decoded_images, and what `_examples` reads.
     """
     samples = dataset.num_samples
     position = tf.train.get_global_step() * config.batch_size
@@ -88,7 +88,8 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     records = records.enumerate(position).map(
         lambda number, record: (*record, number // config.batch_size)
     )
-    batches = _examples(records, dataset, sizes, config, is_training=True).batch(
+    decode = image_cache.decoder(dataset) if config.cache_decoded_images else None
+    batches = _examples(records, dataset, sizes, config, is_training=True, decode=decode).batch(
         config.batch_size, drop_remainder=True
     )
     return _batch(batches, dataset, config)
@@ -154,8 +155,10 @@ def _examples(
     sizes: "_Sizes",
     config: Any,
     is_training: bool,
+    decode: image_cache.Decoder | None = None,
 ) -> tf.data.Dataset:
     """(image, label, index) of (index, serialized record, augmentation counter, step)."""
+    decode = decode or (lambda _, encoded: tfrecord.decode(encoded, dataset.channels))
     preprocess = preprocessing_factory.get_preprocessing(
         config.preprocessing_name, is_training, config.use_grayscale
     )
@@ -166,7 +169,7 @@ def _examples(
         index: tf.Tensor, serialized: tf.Tensor, counter: tf.Tensor, step: tf.Tensor
     ) -> tuple:
         record = tfrecord.parse(serialized)
-        image = tfrecord.decode(record.encoded, dataset.channels)
+        image = decode(index, record.encoded)
         seed = tf.stack([tf.constant(config.seed, tf.int64), counter]) if is_training else None
 
         def prepared(size: int) -> tf.Tensor:

@@ -64,7 +64,12 @@ _WITHOUT_EFFECT = {
     *("max_number_of_steps", "log_every_n_steps", "keep_checkpoint_max"),
     *("save_summaries_secs", "save_summaries_steps", "save_interval_secs", "save_interval_steps"),
     *("checkpoint_path", "checkpoint_exclude_scopes", "ignore_missing_vars"),
-    *("allow_config_change", "allow_dataset_change", "num_preprocessing_threads"),
+    *(
+        "allow_config_change",
+        "allow_dataset_change",
+        "num_preprocessing_threads",
+        "cache_decoded_images",
+    ),
 }
 _THREADS = ("inter_op_threads", "intra_op_threads")
 

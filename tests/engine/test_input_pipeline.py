@@ -16,7 +16,7 @@ import datasets
 from core.compat import tf
 from core.errors import DataError
 from datasets.records import FRAME_BYTES
-from engine import input_pipeline
+from engine import image_cache, input_pipeline
 
 EPOCH = 10  # records of the training split below; a batch has 4, so epochs end inside batches
 EVALUATED = sorted(
@@ -160,6 +160,19 @@ def test_cutout_blanks_a_square_of_each_training_picture(
         one_pass(make_dataset(EPOCH), *arguments, *more) for more in ([], ["--cutout_fraction=0.5"])
     ]
     assert_same(*evaluated)
+
+
+@pytest.mark.parametrize("preprocessing", ["cifarnet", "inception"])
+def test_kept_pictures_give_the_same_batches(
+    make_dataset, configured, batches, preprocessing, monkeypatch
+):
+    monkeypatch.setattr(image_cache, "WORTHWHILE_BYTES", 1)
+    arguments = [f"--preprocessing_name={preprocessing}", "--num_preprocessing_threads=3"]
+    kept, anew = (
+        batches(make_dataset(EPOCH, shards=3), configured(*arguments, flag), 8)
+        for flag in ("--cache_decoded_images", "--nocache_decoded_images")
+    )
+    assert_same(kept, anew)
 
 
 def test_augmentation_differs_between_epochs(make_dataset, configured, batches):
