@@ -86,11 +86,12 @@ NATIVE_NOTICES = "|".join(
 
 # What TensorFlow and tf-slim log about how they call each other, which no user can act on:
 # batch_norm colocates its moving averages, evaluate_once asks a module that has moved for the
-# checkpoint, optimizers pass a dtype to their initializers, and a weight decay of 0 makes no
-# regularizer.
+# checkpoint, optimizers pass a dtype to their initializers, a weight decay of 0 makes no
+# regularizer, and a graph with its weights as constants is a thing of TensorFlow 1.
 PYTHON_NOTICES = re.compile(
     r"tf_keras.*_colocate_with"
     r"|calling %s .*is deprecated.*tensorflow/python/training/"
+    r"|is deprecated.*(convert_variables_to_constants|extract_sub_graph)"
     r"|Scale of 0 disables regularizer"
     r"|Please fix your imports.*tensorflow\.python\.training\.checkpoint_management",
     re.DOTALL,

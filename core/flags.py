@@ -55,7 +55,7 @@ class Group:
         help_ = f"<{'|'.join(choices)}>: {help_}"
         self._define(flags.EnumParser(choices), name, default, help_)
 
-    def boolean(self, name: str, default: bool, help_: str) -> None:
+    def boolean(self, name: str, default: bool | None, help_: str) -> None:
         """Defines a flag that is on or off."""
         flags.DEFINE_boolean(
             name, default, help_, flag_values=self._flag_values, module_name=self._heading

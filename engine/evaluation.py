@@ -1,12 +1,14 @@
 """Evaluating checkpoints: one exact pass over a split, its results written down."""
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
 
 from core import files, progress
@@ -16,6 +18,7 @@ from datasets.spec import LoadedSplit
 from engine import (
     checkpoints,
     flags,
+    folding,
     input_pipeline,
     metrics,
     model,
@@ -169,10 +172,18 @@ def _newest_result(evaluator: "Evaluator", path: str) -> Result:
     return evaluator.evaluate(checkpoints.resolve(path))
 
 
-class Evaluator:
-    """The evaluation graph of a split, built once and run on as many checkpoints as come.
+class Batches(NamedTuple):
+    """The outputs of a net on the pictures of a split."""
 
-    Use it inside the graph it is to be built in.
+    restart: Callable[[], None]  # before the first batch, and to go over the split once more
+    next: Callable[[], tuple[np.ndarray, np.ndarray]]  # logits [N, classes] and labels [N]
+
+
+class Evaluator:
+    """Evaluates as many checkpoints of a net as come, on one split.
+
+    Use it inside the graph that the net is to be built in. The pictures go through a second graph,
+    made anew of each checkpoint, which has its weights as constants and no batch norm.
 
     Args:
         dataset: the split.
@@ -183,8 +194,10 @@ class Evaluator:
         self._dataset, self._config = dataset, config
         self._num_classes = dataset.num_classes - config.labels_offset
         tf.train.create_global_step()
-        self._batch = input_pipeline.evaluation_batch(dataset, config)
-        self._logits = model.build_for_evaluation(self._batch.images, self._num_classes, config)
+        channels = 1 if config.use_grayscale else dataset.channels
+        size = config.eval_image_size
+        self._images = tf.placeholder(tf.float32, [None, size, size, channels], name="images")
+        self._logits = model.build_for_evaluation(self._images, self._num_classes, config)
         self._variables = model.variables_to_restore(config.moving_average_decay)
         self._restore = checkpoints.restorer(self._variables)
 
@@ -212,26 +225,45 @@ class Evaluator:
             )
         started = time.monotonic()
         counted = metrics.Metrics(self._num_classes)
-        with (
-            training.session(self._config) as session,
-            input_pipeline.damage_named(self._dataset, self._config.labels_offset),
-        ):
-            self._restore(session, checkpoint)
-            session.run(self._batch.start)
-            self._count(session, counted)
+        with self.batches(checkpoint) as batches:
+            self._count(batches, counted)
         return Result(
             checkpoint, checkpoints.step_of(checkpoint) or 0, counted, time.monotonic() - started
         )
 
-    def _count(self, session: tf.Session, counted: metrics.Metrics) -> None:
+    @contextlib.contextmanager
+    def batches(self, checkpoint: str) -> Iterator[Batches]:
+        """Logits and labels, batch by batch, until tf.errors.OutOfRangeError.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read.
+            DataError: a record is damaged.
+        """
+        with training.session(self._config) as session:
+            self._restore(session, checkpoint)
+            net = folding.frozen(session, self._logits)
+        with (
+            tf.Graph().as_default(),
+            training.session(self._config) as session,
+            input_pipeline.damage_named(self._dataset, self._config.labels_offset),
+        ):
+            batch = input_pipeline.evaluation_batch(self._dataset, self._config)
+            (logits,) = tf.import_graph_def(
+                net, {self._images.name: batch.images}, [self._logits.name], name=""
+            )
+            yield Batches(
+                session.make_callable(batch.start), session.make_callable([logits, batch.labels])
+            )
+
+    def _count(self, batches: Batches, counted: metrics.Metrics) -> None:
         """Adds every picture exactly once."""
         samples, limit = self._dataset.num_samples, self._config.max_num_batches
         expected = min(samples, limit * self._config.batch_size) if limit else samples
-        next_batch = session.make_callable([self._logits, self._batch.labels])
+        batches.restart()
         with progress.bar("Evaluating", expected) as done:
             while counted.count < expected:
                 try:
-                    logits, labels = next_batch()
+                    logits, labels = batches.next()
                 except tf.errors.OutOfRangeError:
                     raise DataError(
                         f"{counted.count} records read, {expected} expected",

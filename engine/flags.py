@@ -69,7 +69,7 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
         lower=0.0,
     )
     _define_model(flag_values)
-    group = Group("Batch norm and dropout", flag_values)
+    group = Group("Batch norm, dropout and initial values", flag_values)
     group.float(
         "batch_norm_decay",
         None,
@@ -85,6 +85,11 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
         "mobilenet_v1 0.999). Short runs want 1.",
         lower=0.01,
         upper=1.0,
+    )
+    group.boolean(
+        "zero_init_residual",
+        None,
+        "resnet_v1: begin with units that are their shortcuts, with which short runs learn faster.",
     )
     _define_fine_tuning(flag_values)
     _define_machine(flag_values)

@@ -8,8 +8,8 @@ from core.errors import FlagError
 from engine.input_pipeline import Batch
 from nets import nets_factory
 
-# Flags that are arguments of a net, where it has them; dropout is none of evaluation's.
-_NET_FLAGS = ("depth_multiplier", "stem_stride", "dropout_keep_prob")
+# Flags that are arguments of a net, where it has them; the last two are none of evaluation's.
+_NET_FLAGS = ("depth_multiplier", "stem_stride", "dropout_keep_prob", "zero_init_residual")
 
 
 class Classifier(NamedTuple):

@@ -38,6 +38,7 @@ def bottleneck(
     outputs_collections: str | None = None,
     scope: str | None = None,
     use_bounded_activations: bool = False,
+    zero_init_residual: bool = False,
 ) -> tf.Tensor:
     """A residual unit: 1x1 down, 3x3, 1x1 up, plus the shortcut (Fig. 5 of [1], right).
 
@@ -50,6 +51,8 @@ def bottleneck(
         outputs_collections: collection of the output.
         scope: variable scope, by default bottleneck_v1.
         use_bounded_activations: keep activations within [-6, 6], which suits quantisation.
+        zero_init_residual: begin with a gamma of 0 behind the last convolution, so that the unit
+            begins as its shortcut.
 
     Returns:
         [N, ceil(height / stride), ceil(width / stride), depth].
@@ -70,7 +73,11 @@ def bottleneck(
         residual = resnet_utils.conv2d_same(
             residual, depth_bottleneck, 3, stride, rate=rate, scope="conv2"
         )
-        residual = slim.conv2d(residual, depth, [1, 1], stride=1, activation_fn=None, scope="conv3")
+        initializers = {"gamma": tf.zeros_initializer()} if zero_init_residual else None
+        with slim.arg_scope([slim.batch_norm], param_initializers=initializers):
+            residual = slim.conv2d(
+                residual, depth, [1, 1], stride=1, activation_fn=None, scope="conv3"
+            )
         if use_bounded_activations:
             output = tf.nn.relu6(shortcut + tf.clip_by_value(residual, -6.0, 6.0))
         else:
@@ -111,6 +118,7 @@ def resnet_v1(
     reuse: bool | None = None,
     scope: str | None = None,
     stem_stride: int | None = None,
+    zero_init_residual: bool = False,
 ) -> tuple[tf.Tensor, EndPoints]:
     """A ResNet v1 of the given blocks.
 
@@ -132,6 +140,8 @@ def resnet_v1(
         scope: variable scope, by default resnet_v1.
         stem_stride: factor by which the root block divides the size, 1, 2 or 4; below 4 it has no
             max pool. None: 4.
+        zero_init_residual: begin with units that are their shortcuts, with which short runs learn
+            faster (Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 5.1).
 
     Returns:
         Logits, or features [N, height, width, channels] without num_classes; and all activations by
@@ -150,6 +160,7 @@ def resnet_v1(
                 [slim.conv2d, bottleneck, resnet_utils.stack_blocks_dense],
                 outputs_collections=collection,
             ),
+            slim.arg_scope([bottleneck], zero_init_residual=zero_init_residual),
             contextlib.nullcontext()
             if is_training is None
             else slim.arg_scope([slim.batch_norm], is_training=is_training),
@@ -205,6 +216,7 @@ def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Te
         reuse: bool | None = None,
         scope: str = name,
         stem_stride: int | None = None,
+        zero_init_residual: bool = False,
     ) -> tuple[tf.Tensor, EndPoints]:
         # Table 1 of [1]: depths double from block to block while the map halves (56, 28, 14, 7 at
         # 224x224). A block has the stride that leads to the next one.
@@ -229,6 +241,7 @@ def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Te
             reuse=reuse,
             scope=scope,
             stem_stride=stem_stride,
+            zero_init_residual=zero_init_residual,
         )
 
     resnet.__name__ = resnet.__qualname__ = name

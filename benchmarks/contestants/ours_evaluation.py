@@ -1,5 +1,7 @@
 """Our evaluation: the graph of engine.evaluation, and the counting of what comes out of it."""
 
+import contextlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +9,10 @@ import datasets
 from benchmarks.contestants import serving
 from core import flags as core_flags
 from core.compat import tf
-from engine import evaluation, flags, metrics, training
+from engine import evaluation, flags, metrics
 from nets.nets_factory import NETS
+
+_OPEN = contextlib.ExitStack()  # for as long as the process lives
 
 
 def make(spec: Mapping[str, Any]) -> serving.Contestant:
@@ -26,23 +30,22 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     config = core_flags.parse(flags.define_evaluation, arguments)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
     evaluator = evaluation.Evaluator(dataset, config)
-    session = tf.Session(config=training.session_config(config))
-    session.run(tf.global_variables_initializer())
-    # Not `evaluate`: it opens a session and reads a checkpoint each time.
-    start, outputs = evaluator._batch.start, [evaluator._logits, evaluator._batch.labels]
-    next_batch = session.make_callable(outputs)
+    with tempfile.TemporaryDirectory() as scratch, tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        checkpoint = tf.train.Saver().save(session, f"{scratch}/model.ckpt")
+        batches = _OPEN.enter_context(evaluator.batches(checkpoint))
     counted = metrics.Metrics(dataset.num_classes)
 
     def evaluate_batch() -> None:
         try:
-            logits, labels = next_batch()
+            found = batches.next()
         except tf.errors.OutOfRangeError:  # the split is smaller than the steps that are asked for
-            session.run(start)
-            logits, labels = next_batch()
-        counted.add(logits, labels)
+            batches.restart()
+            found = batches.next()
+        counted.add(*found)
 
     def evaluate(count: int) -> float:
-        session.run(start)
+        batches.restart()
         return serving.timed(evaluate_batch, count)
 
     return serving.Contestant({"step": evaluate}, {})

@@ -107,6 +107,26 @@ def test_stem_stride(stem_stride, sizes):
     assert variables[0] == variables[1]
 
 
+@pytest.mark.parametrize("zero", [True, False])
+def test_zero_init_residual(zero):
+    with tf.Graph().as_default(), tf.Session() as session:
+        with slim.arg_scope(resnet_v1.resnet_arg_scope()):
+            resnet_v1.resnet_v1_50(
+                images(1, 32, 32, 3), 10, depth_multiplier=0.125, zero_init_residual=zero
+            )
+        session.run(tf.global_variables_initializer())
+        gammas = {
+            v.op.name: set(session.run(v))
+            for v in tf.global_variables()
+            if v.op.name.endswith("gamma")
+        }
+    assert len(gammas) == 53
+    last = {name for name in gammas if "/conv3/" in name}
+    assert len(last) == 16
+    assert all(gammas[name] == {0.0 if zero else 1.0} for name in last)
+    assert all(gammas[name] == {1.0} for name in gammas.keys() - last)
+
+
 def test_stem_stride_and_output_stride():
     with tf.Graph().as_default():
         net, _ = tiny_resnet(
@@ -331,4 +351,5 @@ def test_signatures(depth):
         ("reuse", None),
         ("scope", f"resnet_v1_{depth}"),
         ("stem_stride", None),
+        ("zero_init_residual", False),
     ]
