@@ -73,6 +73,27 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(
     assert last[0] != digest(tmp_path / "resumed" / "model.ckpt-3")
 
 
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
+    make_dataset, train, digest, tmp_path, schedule
+):
+    """Image sizes change at steps 2 and 4, pictures are mixed and cut, and the rate moves."""
+    flags = (
+        *("--model_name=mobilenet_v1_025", "--stem_stride=1", "--preprocessing_name=pad_crop"),
+        *("--train_image_size=16", "--image_size_schedule=8:0.8,12:1.6", "--mixup_alpha=0.5"),
+        *("--cutout_fraction=0.25", "--optimizer=momentum", "--use_nesterov"),
+        *("--decoupled_weight_decay=0.1", "--learning_rate=0.01", "--moving_average_decay=0.9"),
+        *(f"--learning_rate_decay_type={schedule}", "--warmup_epochs=0.8"),
+        *("--num_epochs_per_decay=2.4", "--label_smoothing=0.1", "--dropout_keep_prob=0.5"),
+    )
+    train(make_dataset(), tmp_path / "straight", "--max_number_of_steps=6", *flags)
+    for steps in (1, 3, 6):
+        train(make_dataset(), tmp_path / "resumed", f"--max_number_of_steps={steps}", *flags)
+    last = [digest(tmp_path / run / "model.ckpt-6") for run in ("straight", "resumed")]
+    assert last[0] == last[1]
+    assert last[0] != digest(tmp_path / "resumed" / "model.ckpt-3")
+
+
 def test_a_run_goes_on_from_the_newest_intact_checkpoint(
     make_dataset, copied_run, finished_run, train, flags_of, digest
 ):
