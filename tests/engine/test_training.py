@@ -57,25 +57,36 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert digest(checkpoints.prefix(straight, 4)) != digest(checkpoints.prefix(straight, 7))
 
 
+@pytest.fixture
+def assert_resumes(make_dataset, train, digest, tmp_path):
+    """assert_resumes(flags, steps) compares a run to the last step with one that stops at each."""
+
+    def assert_resumes(flags, steps):
+        last = steps[-1]
+        train(make_dataset(), tmp_path / "straight", f"--max_number_of_steps={last}", *flags)
+        for step in steps:
+            train(make_dataset(), tmp_path / "resumed", f"--max_number_of_steps={step}", *flags)
+        straight, resumed = (
+            digest(tmp_path / run / f"model.ckpt-{last}") for run in ("straight", "resumed")
+        )
+        assert straight == resumed
+        assert straight != digest(tmp_path / "resumed" / f"model.ckpt-{steps[-2]}")
+
+    return assert_resumes
+
+
 @pytest.mark.parametrize(
     "optimizer", ["adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"]
 )
-def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(
-    make_dataset, train, digest, tmp_path, optimizer
-):
+def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(assert_resumes, optimizer):
     """CifarNet has dropout, and its preprocessing crops, flips and recolours."""
     flags = ("--model_name=cifarnet", f"--optimizer={optimizer}", "--learning_rate=0.001")
-    train(make_dataset(), tmp_path / "straight", "--max_number_of_steps=5", *flags)
-    for steps in (2, 3, 5):
-        train(make_dataset(), tmp_path / "resumed", f"--max_number_of_steps={steps}", *flags)
-    last = [digest(tmp_path / run / "model.ckpt-5") for run in ("straight", "resumed")]
-    assert last[0] == last[1]
-    assert last[0] != digest(tmp_path / "resumed" / "model.ckpt-3")
+    assert_resumes(flags, [2, 3, 5])
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
 def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
-    make_dataset, train, digest, tmp_path, schedule
+    assert_resumes, schedule
 ):
     """Image sizes change at steps 2 and 4, pictures are mixed and cut, and the rate moves."""
     flags = (
@@ -86,12 +97,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
         *(f"--learning_rate_decay_type={schedule}", "--warmup_epochs=0.8"),
         *("--num_epochs_per_decay=2.4", "--label_smoothing=0.1", "--dropout_keep_prob=0.5"),
     )
-    train(make_dataset(), tmp_path / "straight", "--max_number_of_steps=6", *flags)
-    for steps in (1, 3, 6):
-        train(make_dataset(), tmp_path / "resumed", f"--max_number_of_steps={steps}", *flags)
-    last = [digest(tmp_path / run / "model.ckpt-6") for run in ("straight", "resumed")]
-    assert last[0] == last[1]
-    assert last[0] != digest(tmp_path / "resumed" / "model.ckpt-3")
+    assert_resumes(flags, [1, 3, 6])
 
 
 def test_a_run_goes_on_from_the_newest_intact_checkpoint(
