@@ -30,9 +30,10 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     config = core_flags.parse(flags.define_evaluation, arguments)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
     evaluator = evaluation.Evaluator(dataset, config)
-    with tempfile.TemporaryDirectory() as scratch, tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        checkpoint = tf.train.Saver().save(session, f"{scratch}/model.ckpt")
+    with tempfile.TemporaryDirectory() as scratch:
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            checkpoint = tf.train.Saver().save(session, f"{scratch}/model.ckpt")
         batches = _OPEN.enter_context(evaluator.batches(checkpoint))
     counted = metrics.Metrics(dataset.num_classes)
 
@@ -52,5 +53,5 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
 
 
 if __name__ == "__main__":
-    with tf.Graph().as_default():
+    with tf.Graph().as_default(), _OPEN:
         serving.serve(make)

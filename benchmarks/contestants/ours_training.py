@@ -57,7 +57,8 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     train_op = optimization.train_op(classifier, learning_rate, trained, config)
 
     session = tf.Session(config=training.session_config(config))
-    session.run([tf.global_variables_initializer(), batch.start])
+    session.run(tf.global_variables_initializer())
+    session.run(batch.start)  # which reads the global step
     if "pool" in spec:
         _write_pool(spec["pool"], session, batch)
     images, labels = session.run([batch.images, batch.labels])
