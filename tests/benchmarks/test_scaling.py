@@ -8,17 +8,14 @@ from benchmarks import scaling
 from core import flags
 from core.errors import FlagError
 
-no_matplotlib = importlib.util.find_spec("matplotlib") is None
 
-
-@pytest.mark.skipif(not no_matplotlib, reason="matplotlib is installed")
-def test_without_matplotlib_a_picture_is_refused_at_once(tmp_path):
+def test_without_matplotlib_a_picture_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     config = flags.parse(main.define_flags, [f"--picture={tmp_path / 'scaling.png'}"])
     with pytest.raises(FlagError, match="--picture needs matplotlib"):
         main.settled(config)
 
 
-@pytest.mark.skipif(no_matplotlib, reason="matplotlib is not installed")
 def test_curves_are_drawn(tmp_path):
     path = tmp_path / "scaling.png"
     points = [
