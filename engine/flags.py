@@ -29,68 +29,9 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
     _define_optimizer(flag_values)
     _define_learning_rate(flag_values)
     _define_dataset(flag_values, split="train", batch_size=32)
-    group = Group("Training data", flag_values)
-    group.integer(
-        "num_readers",
-        4,
-        "Record files that are read side by side; it has a part in the order of the pictures.",
-        lower=1,
-        upper=MOST_THREADS,
-    )
-    group.boolean(
-        "cache_decoded_images",
-        True,
-        "Keep decoded pictures in memory from the first epoch on, if half of it holds all of them.",
-    )
-    group.integer(
-        "train_image_size",
-        None,
-        "Height and width in pixels; default: the net's own.",
-        lower=1,
-        upper=LARGEST_IMAGE,
-    )
-    group.string(
-        "image_size_schedule",
-        None,
-        "Sizes to begin with and the epoch at which each ends, for example 16:4,24:8; then follows "
-        "--train_image_size.",
-    )
-    group.float(
-        "cutout_fraction",
-        0.0,
-        "Side of a square that is blanked in each picture, as a fraction of the picture's.",
-        lower=0.0,
-        upper=1.0,
-    )
-    group.float(
-        "mixup_alpha",
-        0.0,
-        "Mix pairs of pictures and of their labels, with shares from Beta(alpha, alpha); 0: off.",
-        lower=0.0,
-    )
+    _define_training_data(flag_values)
     _define_model(flag_values)
-    group = Group("Batch norm, dropout and initial values", flag_values)
-    group.float(
-        "batch_norm_decay",
-        None,
-        "Decay of the moving averages of batch norm; default: the net's own, 0.9997 (ResNet "
-        "0.997). A run of fewer than about 3/(1-decay) steps wants less, for example 0.99.",
-        lower=0.0,
-        upper=1.0,
-    )
-    group.float(
-        "dropout_keep_prob",
-        None,
-        "Share of the features that dropout keeps; default: the net's own (inception_v1 0.8, "
-        "mobilenet_v1 0.999). Short runs want 1.",
-        lower=0.01,
-        upper=1.0,
-    )
-    group.boolean(
-        "zero_init_residual",
-        None,
-        "resnet_v1: begin with units that are their shortcuts, with which short runs learn faster.",
-    )
+    _define_layers(flag_values)
     _define_fine_tuning(flag_values)
     _define_machine(flag_values)
 
@@ -276,6 +217,73 @@ def _define_dataset(flag_values: absl_flags.FlagValues, split: str, batch_size: 
         "Threads that decode pictures.",
         lower=1,
         upper=MOST_THREADS,
+    )
+
+
+def _define_training_data(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Training data", flag_values)
+    group.integer(
+        "num_readers",
+        4,
+        "Record files that are read side by side; it has a part in the order of the pictures.",
+        lower=1,
+        upper=MOST_THREADS,
+    )
+    group.boolean(
+        "cache_decoded_images",
+        True,
+        "Keep decoded pictures in memory from the first epoch on, if half of it holds all of them.",
+    )
+    group.integer(
+        "train_image_size",
+        None,
+        "Height and width in pixels; default: the net's own.",
+        lower=1,
+        upper=LARGEST_IMAGE,
+    )
+    group.string(
+        "image_size_schedule",
+        None,
+        "Sizes to begin with and the epoch at which each ends, for example 16:4,24:8; then follows "
+        "--train_image_size.",
+    )
+    group.float(
+        "cutout_fraction",
+        0.0,
+        "Side of a square that is blanked in each picture, as a fraction of the picture's.",
+        lower=0.0,
+        upper=1.0,
+    )
+    group.float(
+        "mixup_alpha",
+        0.0,
+        "Mix pairs of pictures and of their labels, with shares from Beta(alpha, alpha); 0: off.",
+        lower=0.0,
+    )
+
+
+def _define_layers(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Batch norm, dropout and initial values", flag_values)
+    group.float(
+        "batch_norm_decay",
+        None,
+        "Decay of the moving averages of batch norm; default: the net's own, 0.9997 (ResNet "
+        "0.997). A run of fewer than about 3/(1-decay) steps wants less, for example 0.99.",
+        lower=0.0,
+        upper=1.0,
+    )
+    group.float(
+        "dropout_keep_prob",
+        None,
+        "Share of the features that dropout keeps; default: the net's own (inception_v1 0.8, "
+        "mobilenet_v1 0.999). Short runs want 1.",
+        lower=0.01,
+        upper=1.0,
+    )
+    group.boolean(
+        "zero_init_residual",
+        None,
+        "resnet_v1: begin with units that are their shortcuts, with which short runs learn faster.",
     )
 
 
