@@ -191,33 +191,42 @@ def test_a_disk_that_is_full_is_not_tried_again(archive, server, tmp_path, no_fi
     assert names(tmp_path) == []
 
 
+# As the scripts do it: `core.script` sees to it that no library swallows the signal.
 FETCH = """
-import sys
+import os
+from core import script
 from datasets import download
-url, size, sha256, directory = sys.argv[1:]
-with download.fetched(download.Archive(url, int(size), sha256), directory):
-    pass
+url, size, sha256, directory = os.environ["ARCHIVE"].split()
+def main(_):
+    with download.fetched(download.Archive(url, int(size), sha256), directory):
+        pass
+script.run(main, lambda flag_values: None, about="")
 """
 
 
 @pytest.mark.parametrize(
-    ("number", "left"), [(signal.SIGINT, []), (signal.SIGKILL, ["pictures.tar.gz.part"])]
+    ("number", "code", "left"),
+    [
+        (signal.SIGINT, 130, []),
+        (signal.SIGTERM, 143, []),
+        (signal.SIGKILL, -signal.SIGKILL, ["pictures.tar.gz.part"]),
+    ],
 )
 def test_after_a_download_that_was_stopped_halfway_the_next_one_is_whole(
-    archive, tmp_path, number, left
+    archive, tmp_path, number, code, left
 ):
     stalling = archive("stalling")
     part = tmp_path / "pictures.tar.gz.part"
     with subprocess.Popen(
-        [sys.executable, "-c", FETCH, *map(str, stalling), tmp_path],
-        env={"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", FETCH],
+        env={"PYTHONPATH": str(ROOT), "ARCHIVE": " ".join(map(str, (*stalling, tmp_path)))},
         stderr=subprocess.DEVNULL,
     ) as process:
         while not (part.exists() and part.stat().st_size):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)
-        assert process.wait(timeout=60)
+        assert process.wait(timeout=60) == code
     assert names(tmp_path) == left
     with download.fetched(archive("good"), str(tmp_path), tries=1) as path:
         assert path.read_bytes() == CONTENT
