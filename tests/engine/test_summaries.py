@@ -80,6 +80,30 @@ def test_histograms(values, finished_run, variables_of):
         assert values[f"{name}_1"][7].histo.num == value.size
 
 
+@pytest.mark.parametrize("size", [1, 1000, summaries.HISTOGRAM_VALUES])
+def test_a_histogram_counts_all_values_of_a_small_tensor(size):
+    drawn = sampled(np.arange(size, dtype=np.float32))
+    np.testing.assert_array_equal(drawn, np.arange(size))
+
+
+def test_a_histogram_counts_some_values_of_every_channel_of_a_large_tensor():
+    rows, channels = 4096, 64
+    values = np.tile(np.arange(channels, dtype=np.float32), (rows, 1))
+    drawn = sampled(values)
+    counts = np.bincount(drawn.astype(int), minlength=channels)
+    assert counts.sum() == 65536
+    # 1,024 of each are expected, with a standard deviation of 32.
+    assert abs(counts - 1024).max() < 5 * 32
+    np.testing.assert_array_equal(drawn, sampled(values))
+
+
+def sampled(values):
+    with tf.Graph().as_default(), tf.Session() as session:
+        # Of a shape that is not known when the graph is built, as with an image size schedule.
+        fed = tf.placeholder(tf.float32, [None] * values.ndim)
+        return session.run(summaries.sample(fed), {fed: values})
+
+
 def test_input_images(values):
     tags = sorted(tag for tag, of_step in values.items() if of_step[1].HasField("image"))
     assert tags == [f"input/image/{i}" for i in range(4)]
