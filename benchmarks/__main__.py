@@ -64,6 +64,12 @@ def define_flags(flag_values: absl_flags.FlagValues) -> None:
     group.string(
         "dataset_dir", None, "Converted dataset with a train and a test split; default: made up."
     )
+    group.choice(
+        "mixed_precision",
+        "off",
+        ("off", "bfloat16"),
+        "bfloat16: all contestants train in it, each as its library does; evaluation never.",
+    )
     group.string("torch_python", sys.executable, "Interpreter that has PyTorch.")
 
     group = flags.Group("Conversion", flag_values)

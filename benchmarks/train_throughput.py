@@ -69,6 +69,7 @@ class Case(NamedTuple):
             "net": self.net,
             "size": self.size,
             "batch_size": self.config.batch_size,
+            "mixed_precision": self.config.mixed_precision,
             "dataset_dir": self.dataset.directory,
             "dataset_name": self.dataset.name,
             "train_dir": str(self.scratch / "no_run"),
@@ -79,7 +80,8 @@ class Case(NamedTuple):
 
 def run(config: Any, report: Report, scratch: Path) -> None:
     """Measures all nets at all sizes."""
-    batch = f"batches of {config.batch_size}, {config.steps} steps a round"
+    precision = {"off": "float32", "bfloat16": "bfloat16"}[config.mixed_precision]
+    batch = f"batches of {config.batch_size} in {precision}, {config.steps} steps a round"
     rates = report.section("train", f"Training: {batch}, rounds: {config.rounds}", _RATES)
     shares = report.section("train_shares", "Our training step: machine and input", _SHARES)
     for line in (
@@ -139,6 +141,7 @@ def _peers(case: Case, pool: Path) -> Iterator[tuple[str, Any]]:
     spec = {
         "pool": str(pool),
         "batch_size": case.config.batch_size,
+        "mixed_precision": case.config.mixed_precision,
         "classes": case.dataset.num_classes,
         **OPTIMIZER,
     }

@@ -33,6 +33,7 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
     _define_model(flag_values)
     _define_layers(flag_values)
     _define_fine_tuning(flag_values)
+    _define_precision(flag_values)
     _define_machine(flag_values)
 
 
@@ -334,6 +335,17 @@ def _define_fine_tuning(flag_values: absl_flags.FlagValues) -> None:
     )
     group.boolean(
         "ignore_missing_vars", False, "Leave out variables that the checkpoint does not have."
+    )
+
+
+def _define_precision(flag_values: absl_flags.FlagValues) -> None:
+    group = Group("Precision", flag_values)
+    group.choice(
+        "mixed_precision",
+        "off",
+        ("off", "bfloat16"),
+        "bfloat16: multiply in bfloat16, up to twice as fast, where the processor does (AVX-512 "
+        "BF16, AMX; else float32, with a warning). Variables and evaluation stay float32.",
     )
 
 

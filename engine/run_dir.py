@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from core import files
+from core import files, processor
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
-from engine import checkpoint_writer, checkpoints, model
+from engine import checkpoint_writer, checkpoints, mixed_precision, model
 from nets.nets_factory import NETS
 
 RUN_FILE = "run.json"
@@ -271,7 +271,7 @@ def _changes(
 
 def _warn_of_another_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
     """The same program may compute other last bits on another processor or version."""
-    for name in ("tensorflow", "cpu", "onednn"):
+    for name in ("tensorflow", "cpu", "onednn", "precision"):
         if before.get(name, now[name]) != now[name]:
             logging.warning(
                 "%s was %s in the run so far, now it is %s: what follows is not bit for bit what "
@@ -298,8 +298,9 @@ def _content(run: Run, dataset: LoadedSplit, config: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "numpy": np.__version__,
-        "cpu": _cpu(),
+        "cpu": processor.name(),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "precision": mixed_precision.computed_in(config),
         "git_commit": _git_commit(),
     }
     return dataclasses.asdict(run) | {
@@ -308,14 +309,6 @@ def _content(run: Run, dataset: LoadedSplit, config: Any) -> dict[str, Any]:
         "environment": environment,
         "command": sys.argv,
     }
-
-
-def _cpu() -> str:
-    """The processor's name, empty if the system does not tell."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
-    return ""
 
 
 def _git_commit() -> str | None:

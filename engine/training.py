@@ -16,7 +16,7 @@ from core import files, progress
 from core.compat import tf
 from core.errors import FlagError, Stopped
 from datasets.spec import LoadedSplit
-from engine import checkpoint_writer, checkpoints, input_pipeline, summaries
+from engine import checkpoint_writer, checkpoints, input_pipeline, mixed_precision, summaries
 from engine.model import Classifier
 
 GRAPH_FILE = "graph.pbtxt"
@@ -26,7 +26,8 @@ def session_config(config: Any) -> tf.ConfigProto:
     """How TensorFlow uses the machine.
 
     Args:
-        config: read here: inter_op_threads, intra_op_threads, and clone_on_cpu where it exists.
+        config: read here: inter_op_threads, intra_op_threads, and, of training, clone_on_cpu and
+            mixed_precision.
     """
     proto = tf.ConfigProto(
         inter_op_parallelism_threads=config.inter_op_threads,
@@ -36,6 +37,8 @@ def session_config(config: Any) -> tf.ConfigProto:
         device_count={"GPU": 0} if getattr(config, "clone_on_cpu", False) else {},
     )
     proto.gpu_options.allow_growth = True
+    if hasattr(config, "mixed_precision"):  # evaluation is float32
+        mixed_precision.apply(proto, config)
     return proto
 
 

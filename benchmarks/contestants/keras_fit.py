@@ -14,12 +14,14 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
 
     Args:
         spec: model (its name in keras.applications), pool (file with the pictures), batch_size,
-            momentum, learning_rate, classes.
+            momentum, learning_rate, mixed_precision, classes.
     """
     import keras
 
     from core.compat import tf
 
+    if spec["mixed_precision"] == "bfloat16":
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
     with np.load(spec["pool"]) as pool:
         images, labels = pool["images"], pool["labels"]
     model = getattr(keras.applications, spec["model"])(

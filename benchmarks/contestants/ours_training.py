@@ -25,6 +25,7 @@ def _configuration(spec: Mapping[str, Any]) -> Any:
         *(f"--batch_size={spec['batch_size']}", f"--train_dir={spec['train_dir']}"),
         *("--optimizer=momentum", f"--momentum={spec['momentum']}", "--weight_decay=0"),
         *(f"--learning_rate={spec['learning_rate']}", "--learning_rate_decay_type=fixed"),
+        f"--mixed_precision={spec['mixed_precision']}",
     ]
     if "workers" in spec:
         arguments.append(f"--num_preprocessing_threads={spec['workers']}")
@@ -41,8 +42,8 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
 
     Args:
         spec: net, size (pixels), batch_size, dataset_dir, dataset_name, train_dir (of no run),
-            momentum, learning_rate; optionally workers, and pool, a file to write the first
-            batches to.
+            momentum, learning_rate, mixed_precision; optionally workers, and pool, a file to write
+            the first batches to.
     """
     config = _configuration(spec)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)

@@ -26,7 +26,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
 
     Args:
         spec: library ("torchvision" or "timm"), model (its name there), pool (file with the
-            pictures), batch_size, momentum, learning_rate, classes.
+            pictures), batch_size, momentum, learning_rate, mixed_precision, classes.
     """
     import numpy as np
     import torch
@@ -51,7 +51,8 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
         pictures, truth = batches[taken % len(batches)]
         taken += 1
         optimizer.zero_grad()
-        loss = loss_of(net(pictures), truth)
+        with torch.autocast("cpu", torch.bfloat16, enabled=spec["mixed_precision"] == "bfloat16"):
+            loss = loss_of(net(pictures), truth)
         loss.backward()
         optimizer.step()
 

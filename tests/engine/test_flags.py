@@ -199,7 +199,7 @@ def test_quantize():
         *("--train_image_size=10001", "--train_image_size=2147483647"),
         *("--num_readers=1025", "--num_preprocessing_threads=1025", "--inter_op_threads=1025"),
         *("--intra_op_threads=999999999999999999", "--intra_op_threads=-1"),
-        *("--clone_on_cpu=maybe", "--no_such_flag=1", "stray"),
+        *("--clone_on_cpu=maybe", "--mixed_precision=float16", "--no_such_flag=1", "stray"),
     ],
 )
 def test_values_out_of_range(argument):

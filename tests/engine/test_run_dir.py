@@ -54,7 +54,10 @@ def test_run_json(finished_run, make_dataset):
             "sha256": [manifest["splits"]["train"]["shards"][0]["sha256"]],
         },
     }
-    assert environment.keys() == {"python", "tensorflow", "numpy", "cpu", "onednn", "git_commit"}
+    assert environment.keys() == {
+        *("python", "tensorflow", "numpy", "cpu", "onednn", "precision", "git_commit")
+    }
+    assert environment["precision"] == "float32"
     assert environment["tensorflow"].startswith("2.21")
     assert settings["seed"] == 0
     assert settings["optimizer"] == "rmsprop"
@@ -255,7 +258,7 @@ def test_data_that_were_moved_are_the_same(described, copied_run, make_dataset, 
 def test_another_machine_is_warned_about(described, copied_run, caplog):
     directory = copied_run("lenet")
     content = json.loads((directory / "run.json").read_text())
-    content["environment"] |= {"tensorflow": "2.20.0", "cpu": "Z80"}
+    content["environment"] |= {"tensorflow": "2.20.0", "cpu": "Z80", "precision": "?"}
     (directory / "run.json").write_text(json.dumps(content))
     run, dataset, config = described(f"--train_dir={directory}", "--optimizer=sgd", *SAME)
     with run_dir.opened(run, dataset, config):
@@ -263,6 +266,7 @@ def test_another_machine_is_warned_about(described, copied_run, caplog):
     assert [line.split(",")[0] for line in caplog.messages] == [
         "tensorflow was 2.20.0 in the run so far",
         "cpu was Z80 in the run so far",
+        "precision was ? in the run so far",
     ]
 
 
