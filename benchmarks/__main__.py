@@ -25,6 +25,7 @@ from benchmarks import (
     report,
     scaling,
     startup,
+    step_profile,
     train_throughput,
 )
 from core import files, flags, script
@@ -34,6 +35,7 @@ from nets.nets_factory import NETS
 
 PARTS = {
     "train": train_throughput.run,
+    "profile": step_profile.run,
     "eval": eval_throughput.run,
     "convert": convert_throughput.run,
     "startup": startup.run,

@@ -3,6 +3,7 @@
 Summaries and checkpoints are left out: a run writes them every ten minutes.
 """
 
+import collections
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,8 +43,9 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
 
     Args:
         spec: net, size (pixels), batch_size, dataset_dir, dataset_name, train_dir (of no run),
-            momentum, learning_rate, mixed_precision; optionally workers, and pool, a file to write
-            the first batches to.
+            momentum, learning_rate, mixed_precision; optionally workers, pool, a file to write
+            the first batches to, and trace, a number of steps to look into: then the facts say
+            which operations a step has, as `_traced` gives them.
     """
     config = _configuration(spec)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
@@ -77,7 +79,27 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
         "constant": lambda count: serving.timed(lambda: take_step_on(images, labels), count),
         "input": lambda count: from_an_empty_queue(prepare, count),
     }
-    return serving.Contestant(tasks, {"flop": operations})
+    facts = {"flop": operations}
+    if "trace" in spec:
+        facts["operations"] = _traced(session, train_op, spec["trace"])
+    return serving.Contestant(tasks, facts)
+
+
+def _traced(session: tf.Session, train_op: tf.Tensor, steps: int) -> dict[str, list[float]]:
+    """{type of operation: [operations per step, seconds per step]}."""
+    options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+    found: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
+    for number in range(serving.LEAD_IN + steps):
+        trace = tf.RunMetadata()
+        session.run(train_op, options=options, run_metadata=trace)
+        if number < serving.LEAD_IN:
+            continue
+        for node in (node for device in trace.step_stats.dev_stats for node in device.node_stats):
+            # "name = Type(inputs)"
+            type_ = node.timeline_label.partition(" = ")[2].partition("(")[0]
+            found[type_][0] += 1 / steps
+            found[type_][1] += (node.op_end_rel_micros - node.op_start_rel_micros) / 1e6 / steps
+    return found
 
 
 def _write_pool(path: str, session: tf.Session, batch: input_pipeline.Batch) -> None:

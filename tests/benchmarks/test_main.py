@@ -13,8 +13,8 @@ from core import flags
 
 # What is small enough for a test; the first net is one that peers have, too.
 TINY = (
-    *("--only=startup,train,eval", "--quick", "--nets=mobilenet_v1", "--sizes=32", "--rounds=2"),
-    *("--batch_size=4", "--eval_batch_size=4", "--steps=1"),
+    *("--only=startup,train,profile,eval", "--quick", "--nets=mobilenet_v1", "--sizes=32"),
+    *("--rounds=2", "--batch_size=4", "--eval_batch_size=4", "--steps=1"),
 )
 
 
@@ -44,7 +44,7 @@ def rows(measured):
     [
         ("--no_such_flag", "Unknown command line flag 'no_such_flag'"),
         ("--rounds=0", "--rounds=0"),
-        ("--only=train,fly", "--only=fly is not known - known: train, eval, convert,"),
+        ("--only=train,fly", "--only=fly is not known - known: train, profile, eval,"),
         ("--only=,", "--only names nothing"),
         ("--nets=mobilenet", "Name of network unknown mobilenet - did you mean mobilenet_v1"),
         ("--scaling_net=mobilenet", "Name of network unknown mobilenet"),
@@ -79,7 +79,7 @@ def test_quick_changes_the_defaults_and_nothing_else():
 
 def test_the_report_comes_last_and_says_where_it_is(measured):
     result, content = measured
-    titles = ["Start-up, ", "Training: ", "Our training step: ", "Evaluation: "]
+    titles = ["Start-up, ", "Training: ", "Our training step: ", "Inside a ", "Evaluation: "]
     places = [result.stdout.index(title) for title in titles]
     assert places == sorted(places)
     assert result.stdout.splitlines()[-1].startswith("written to ")
@@ -115,6 +115,17 @@ def test_shares_are_measured(rows):
     assert shares["input alone images/s"] > 0
     achieved = shares["GFLOP/step"] / shares["ms/step"] * 1000 / shares["peak GFLOP/s"]
     assert math.isclose(shares["% of peak"], 100 * achieved)
+
+
+def test_a_step_is_traced(rows):
+    found = {row["operation"].removeprefix("_MklNative"): row for row in rows("profile")}
+    # Stem, 13 layers and head; the head's convolution and the gradient of its weights are fused
+    # with the bias, and the stem's input has no gradient.
+    for name in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput"):
+        assert found[name]["operations/step"] == 14
+        assert found[name]["ms/step"] > 0
+    assert sum(row["%"] for row in rows("profile")) == pytest.approx(100)
+    assert rows("profile")[-1]["operation"] == "all others"
 
 
 def test_evaluation_is_measured_beside_training(rows):
