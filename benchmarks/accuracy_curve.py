@@ -106,6 +106,7 @@ def _events(directory: Path) -> Iterator[tuple[float, int, bool]]:
 
 def draw(curves: Mapping[str, Sequence[Point]], path: Path) -> None:
     """Draws the curves as a PNG file."""
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -117,6 +118,10 @@ def draw(curves: Mapping[str, Sequence[Point]], path: Path) -> None:
         axes.annotate(label, (minutes[-1], accuracy[-1]), (4, 4), textcoords="offset points",
                       color=line.get_color(), ha="right", va="bottom")  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.margins(y=0.1)  # room for the labels
     axes.set_xlabel("minutes of training")
     axes.set_ylabel("top-1 accuracy, %")
     axes.grid(alpha=0.3)
