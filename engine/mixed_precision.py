@@ -24,21 +24,24 @@ _LEFT_OUT = {
 
 
 def computed_in(config: Any) -> str:
-    """What training multiplies in on this processor: "float32" or "bfloat16".
+    """What training multiplies in on this machine: "float32" or "bfloat16".
 
     Args:
         config: read here: mixed_precision.
     """
-    asked = config.mixed_precision != "off"
-    return "bfloat16" if asked and processor.multiplies_bfloat16() else "float32"
+    if config.mixed_precision == "off" or not processor.multiplies_bfloat16():
+        return "float32"
+    # TensorFlow rewrites graphs for bfloat16 only where it computes with oneDNN.
+    is_off = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false")
+    return "float32" if is_off else "bfloat16"
 
 
 def apply(proto: tf.ConfigProto, config: Any) -> None:
     """Lets the sessions made with `proto` compute in the precision of --mixed_precision.
 
-    On a processor that does not multiply bfloat16, where it would be emulated, that is float32,
-    with a warning. What is left out goes into the environment of the process: TensorFlow looks for
-    it nowhere else.
+    On a processor that does not multiply bfloat16, where it would be emulated, and without oneDNN
+    that is float32, with a warning. What is left out goes into the environment of the process:
+    TensorFlow looks for it nowhere else.
 
     Args:
         proto: is changed.
@@ -47,7 +50,10 @@ def apply(proto: tf.ConfigProto, config: Any) -> None:
     if config.mixed_precision == "off":
         return
     if computed_in(config) == "float32":
-        logging.warning("This processor does not multiply bfloat16: training in float32.")
+        logging.warning(
+            "No bfloat16 here, which takes a processor that multiplies it, and oneDNN: training in "
+            "float32."
+        )
         return
     os.environ.update(_LEFT_OUT)
     rewriting = proto.graph_options.rewrite_options

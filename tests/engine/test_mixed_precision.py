@@ -8,9 +8,8 @@ from core import processor
 from core.compat import tf
 from engine import flags, mixed_precision, training
 
-needs_instructions = pytest.mark.skipif(
-    not processor.multiplies_bfloat16(), reason="this processor does not multiply bfloat16"
-)
+ASKED = core_flags.parse(flags.define_training, ["--mixed_precision=bfloat16"])
+IS_HERE = mixed_precision.computed_in(ASKED) == "bfloat16"
 # A number that bfloat16, with 8 significant bits, does not have; it becomes 1.
 BETWEEN = 1 + 2.0**-9
 
@@ -27,22 +26,26 @@ def processor_with(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("precision", "names", "expected"),
+    ("precision", "names", "onednn", "expected"),
     [
-        ("off", "fpu avx512_bf16", "float32"),
-        ("bfloat16", "fpu avx512_bf16", "bfloat16"),
-        ("bfloat16", "fpu", "float32"),
+        ("off", "fpu avx512_bf16", "1", "float32"),
+        ("bfloat16", "fpu avx512_bf16", "1", "bfloat16"),
+        ("bfloat16", "fpu", "1", "float32"),
+        ("bfloat16", "fpu avx512_bf16", "0", "float32"),
     ],
 )
-def test_what_is_computed_in(configured, processor_with, caplog, precision, names, expected):
+def test_what_is_computed_in(
+    configured, processor_with, monkeypatch, caplog, precision, names, onednn, expected
+):
     processor_with(names)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
     config = configured(f"--mixed_precision={precision}")
     assert mixed_precision.computed_in(config) == expected
     rewriting = training.session_config(config).graph_options.rewrite_options
     is_on = rewriting.auto_mixed_precision_onednn_bfloat16 == rewriting.ON
     assert is_on == (expected == "bfloat16")
-    warned = ["This processor does not multiply bfloat16: training in float32."]
-    assert caplog.messages == (warned if precision == "bfloat16" and not is_on else [])
+    warned = [line for line in caplog.messages if line.startswith("No bfloat16 here, ")]
+    assert len(warned) == (precision == "bfloat16" and not is_on)
 
 
 def test_evaluation_is_float32():
@@ -68,7 +71,7 @@ def _ones(*shape):
     return tf.ones(shape) * tf.placeholder_with_default(1.0, [])
 
 
-@needs_instructions
+@pytest.mark.skipif(not IS_HERE, reason="takes a processor that multiplies bfloat16, and oneDNN")
 @pytest.mark.parametrize(
     ("operation", "terms", "is_rounded"),
     [(_convolved, 32, True), (_multiplied, 32, True), (_depthwise, 1, False)],
@@ -101,6 +104,6 @@ def test_a_step_is_that_of_float32_but_for_rounding(make_dataset, train, variabl
     name = "LeNet/fc4/weights"  # the last layer, whose gradient no pooling has switched over
     update = np.linalg.norm(plain[name] - before[name])
     difference = np.linalg.norm(mixed[name] - plain[name])
-    assert (difference > 0) == processor.multiplies_bfloat16()
+    assert (difference > 0) == IS_HERE
     # The products of the four layers before it are of numbers rounded by up to 0.4 %.
     assert difference < 0.03 * update
