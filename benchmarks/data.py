@@ -71,7 +71,7 @@ def convert(directory: Path, splits: Mapping[str, int]) -> None:
 
     def examples() -> Iterator[tuple[str, Example]]:
         for seed, (split, count) in enumerate(splits.items()):
-            encoded = tfrecord.encode_png(shades(count, SIZE, SIZE, seed))
+            encoded = tfrecord.encode_png([shades(count, SIZE, SIZE, seed)])
             for number, png in enumerate(encoded):
                 yield split, Example(png, "png", SIZE, SIZE, number % CLASSES)
 

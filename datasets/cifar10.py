@@ -6,6 +6,7 @@ archive is never extracted, and there is nothing in it to unpickle.
 """
 
 import gzip
+import itertools
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -124,23 +125,28 @@ class _Limited:
         return content
 
 
+def _rows(archive: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The rows of each data file as (name, uint8 [ROWS, ROW_BYTES]), the labels checked."""
+    for name, content in members(archive):
+        rows = np.frombuffer(content, np.uint8).reshape(ROWS, ROW_BYTES)
+        wrong = np.flatnonzero(rows[:, 0] >= len(CLASS_NAMES))
+        if wrong.size:
+            raise DataError(
+                f"label {rows[wrong[0], 0]} at row {wrong[0]} of {name}", where=str(archive)
+            )
+        yield name, rows
+
+
 def _examples(archive: Path, held_out: int) -> Iterator[tuple[str, Example]]:
     """(split, example) of each picture; the last `held_out` to train on are for validation."""
     kept = ROWS * list(MEMBERS.values()).count("train") - held_out
-    for name, content in members(archive):
-        rows = np.frombuffer(content, np.uint8).reshape(ROWS, ROW_BYTES)
-        labels = rows[:, 0]
-        wrong = np.flatnonzero(labels >= len(CLASS_NAMES))
-        if wrong.size:
-            raise DataError(
-                f"label {labels[wrong[0]]} at row {wrong[0]} of {name}", where=str(archive)
-            )
-        planes = rows[:, 1:].reshape(ROWS, 3, SIZE, SIZE)
-        images = tfrecord.encode_png(planes.transpose(0, 2, 3, 1))
-        for row, (encoded, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-            filename = f"{name}:{row}".encode()
+    ahead, here = itertools.tee(_rows(archive))
+    planes = (rows[:, 1:].reshape(ROWS, 3, SIZE, SIZE) for _, rows in ahead)
+    images = tfrecord.encode_png(stack.transpose(0, 2, 3, 1) for stack in planes)
+    for name, rows in here:
+        for row, (label, encoded) in enumerate(zip(rows[:, 0].tolist(), images, strict=False)):
             split = MEMBERS[name]
             if split == "train":
                 split = "train" if kept > 0 else "validation"
                 kept -= 1
-            yield split, Example(encoded, "png", SIZE, SIZE, label, filename)
+            yield split, Example(encoded, "png", SIZE, SIZE, label, f"{name}:{row}".encode())

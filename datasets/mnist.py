@@ -91,6 +91,6 @@ def _examples(images: Path, labels: Path, count: int) -> Iterator[Example]:
     classes = read_idx(labels, _LABELS_HEADER, count)
     if classes.max() >= len(CLASS_NAMES):
         raise DataError(f"label {classes.max()}", where=f"{labels}:{classes.argmax()}")
-    encoded_images = tfrecord.encode_png(pixels)
+    encoded_images = tfrecord.encode_png([pixels])
     for row, (encoded, label) in enumerate(zip(encoded_images, classes.tolist(), strict=True)):
         yield Example(encoded, "png", SIZE, SIZE, label, f"{images.name}:{row}".encode())

@@ -4,9 +4,8 @@ The keys are those of research/slim, plus `image/filename`, which lets an evalua
 """
 
 import contextlib
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from core.compat import slim, tf, tf_record_random_reader
 from core.errors import DataError, MachineError
-from datasets import records
+from datasets import parallel, records
 from datasets.records import FRAME_BYTES
 from datasets.spec import Example, Shard
 
@@ -29,7 +28,7 @@ _FILENAME = "image/filename"
 _KINDS = {_ENCODED: "bytes_list", _LABEL: "int64_list", _FILENAME: "bytes_list"}
 _GZIP = b"\x1f\x8b"  # how a gzip file begins
 
-_ENCODING_BATCH = 1000  # pictures per round trip in encode_png: large enough to hide its cost
+_ENCODING_BATCH = 500  # pictures per round trip in encode_png: large enough to hide its cost
 
 
 class Record(NamedTuple):
@@ -143,21 +142,27 @@ def check_decodes(encoded: bytes, channels: int) -> None:
         raise DataError(f"TensorFlow cannot decode it: {reason}") from None
 
 
-def encode_png(images: np.ndarray) -> Iterator[bytes]:
-    """Encodes pictures of one size as PNG, on all cores.
+def encode_png(stacks: Iterable[np.ndarray]) -> Iterator[bytes]:
+    """Encodes pictures as PNG, on all cores, a few thousand ahead of the one that is asked for.
 
     Args:
-        images: uint8 [n, height, width, channels].
+        stacks: pictures of one size each, uint8 [n, height, width, channels].
 
     Yields:
         One PNG file per picture, in order.
     """
-    for start in range(0, len(images), _ENCODING_BATCH):
-        with tf.Graph().as_default(), tf.Session() as session:
-            pictures = tf.data.Dataset.from_tensor_slices(images[start : start + _ENCODING_BATCH])
-            encoded = pictures.map(tf.io.encode_png, num_parallel_calls=os.cpu_count())
-            batch = tf.data.make_one_shot_iterator(encoded.batch(_ENCODING_BATCH)).get_next()
-            yield from session.run(batch)
+    batches = (
+        stack[start : start + _ENCODING_BATCH]
+        for stack in stacks
+        for start in range(0, len(stack), _ENCODING_BATCH)
+    )
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.uint8, [None, None, None, None])
+        files = tf.io.encode_png(images)
+    with contextlib.closing(tf.Session(graph=graph)) as session:
+        encode = session.make_callable(files, [images])
+        for encoded in parallel.in_order(encode, batches):
+            yield from encoded
 
 
 def read(path: Path) -> Iterator[records.Record]:

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import os
 
 import numpy as np
 import PIL.Image
@@ -115,24 +116,38 @@ def test_the_channels_are_known_to_the_graph_and_the_size_is_not(channels):
 
 
 def test_encode_png_keeps_order_and_every_pixel():
-    # More than fit one round trip, which holds 1000.
-    pictures = noise(1003, 3, 2, 3)
+    # More than fit one round trip, which holds 500; the second stack begins another one.
+    pictures = noise(1103, 3, 2, 3)
     decoded = [
         np.asarray(PIL.Image.open(io.BytesIO(encoded), formats=["PNG"]))
-        for encoded in tfrecord.encode_png(pictures)
+        for encoded in tfrecord.encode_png([pictures[:703], pictures[703:]])
     ]
     assert np.array_equal(decoded, pictures)
 
 
 def test_encode_png_keeps_grey_pictures_grey():
     pictures = noise(2, 5, 4, 1)
-    images = [PIL.Image.open(io.BytesIO(encoded)) for encoded in tfrecord.encode_png(pictures)]
+    images = [PIL.Image.open(io.BytesIO(encoded)) for encoded in tfrecord.encode_png([pictures])]
     assert [image.mode for image in images] == ["L", "L"]
     assert np.array_equal([np.asarray(image) for image in images], pictures[..., 0])
 
 
 def test_encode_png_of_no_pictures():
-    assert list(tfrecord.encode_png(noise(0, 5, 4, 3))) == []
+    assert list(tfrecord.encode_png([noise(0, 5, 4, 3)])) == []
+
+
+def test_encode_png_takes_few_stacks_ahead():
+    taken = []
+
+    def stacks():
+        for number in range(200):
+            taken.append(number)
+            yield noise(1, 2, 2, 3)
+
+    encoded = tfrecord.encode_png(stacks())
+    next(encoded)
+    encoded.close()
+    assert 1 <= len(taken) <= 2 * os.cpu_count() + 1
 
 
 def test_a_shard_writer_counts_what_it_writes(tmp_path):

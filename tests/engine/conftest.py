@@ -47,7 +47,7 @@ def make_dataset(tmp_path_factory):
         labels = [first_label + i % (classes - first_label) for i in range(count)]
         images = noise.randint(0, 60, (count, *size, channels))
         images += np.reshape([60 * label for label in labels], (-1, 1, 1, 1))
-        encoded_images = tfrecord.encode_png(images.astype(np.uint8))
+        encoded_images = tfrecord.encode_png([images.astype(np.uint8)])
         for encoded, label in zip(encoded_images, labels, strict=True):
             yield Example(encoded, "png", *size, label)
 
