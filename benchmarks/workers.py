@@ -56,6 +56,7 @@ class Usage(NamedTuple):
 
     seconds: float
     cpu_seconds: float  # its children's included
+    peak_mb: float  # resident, 10^6 bytes
 
 
 def measured(command: list[str]) -> Usage:
@@ -74,7 +75,7 @@ def measured(command: list[str]) -> Usage:
         if process.returncode:
             what = f"{command[0]} ended with {process.returncode}: {last_line(log)}"
             raise MachineError(what)
-    return Usage(seconds, usage.ru_utime + usage.ru_stime)
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
 class Worker:
