@@ -45,6 +45,7 @@ _SHARES = {
     "GFLOP/step": ".2f",
     "peak GFLOP/s": ".0f",
     "% of peak": ".1f",
+    "waiting %": ".1f",
     "input %": ".1f",
     "input alone images/s": ".0f",
 }
@@ -95,7 +96,9 @@ def run(config: Any, report: Report, scratch: Path) -> None:
     for line in (
         "% of peak: of what a float32 matrix product of side "
         f"{machine.MATRIX_SIDE} reaches in the same rounds, convolutions and products counted.",
-        "input %: by how much a step is quicker on one batch again and again, in turn.",
+        "waiting %: of a step, for its batch, as TensorFlow's tracing tells.",
+        "input %: by how much a step is quicker on one batch again and again, in turn: that "
+        "it waits no more, and has the cores for itself.",
     ):
         shares.note(line)
     dataset = data.dataset(config, scratch)
@@ -108,7 +111,7 @@ def run(config: Any, report: Report, scratch: Path) -> None:
 def _measure(case: Case, report: Report, rates: Section, shares: Section) -> None:
     pool, steps = case.scratch / "pool.npz", case.config.steps
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(case.ours(pool=str(pool)))
+        ours = stack.enter_context(case.ours(pool=str(pool), trace=steps))
         peers = {}
         for name, peer in _peers(case, pool):
             try:
@@ -133,7 +136,7 @@ def _measure(case: Case, report: Report, rates: Section, shares: Section) -> Non
     for line in failures:
         rates.note(f"{case.net} at {case.size} pixels, {line}")
     _add_rates(rates, case, {OURS: ours, **peers}, seconds)
-    _add_shares(shares, case, seconds, ours.facts["flop"], matmul.facts["flop"])
+    _add_shares(shares, case, seconds, ours.facts, matmul.facts["flop"])
 
 
 def _peers(case: Case, pool: Path) -> Iterator[tuple[str, Any]]:
@@ -178,13 +181,14 @@ def _add_shares(
     shares: Section,
     case: Case,
     seconds: Mapping[str, list[float]],
-    flop: int,
+    facts: Mapping[str, Any],
     matmul_flop: int,
 ) -> None:
     step = statistics.median(seconds[OURS]) / case.config.steps  # seconds
     peak = matmul_flop / min(seconds["matmul"])  # FLOP/s
     constant = workers.ratio(seconds["constant"], seconds[OURS])
     pictures = case.config.steps * case.config.batch_size
+    flop = facts["flop"]
     shares.add(
         case.net,
         case.size,
@@ -192,6 +196,7 @@ def _add_shares(
         flop / 1e9,
         peak / 1e9,
         100 * flop / step / peak,
+        100 * facts["waiting"],
         100 * (1 - constant.median),
         pictures / statistics.median(seconds["input"]),
         seconds={name: seconds[name] for name in ("constant", "input", "matmul")},

@@ -44,8 +44,8 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     Args:
         spec: net, size (pixels), batch_size, dataset_dir, dataset_name, train_dir (of no run),
             momentum, learning_rate, mixed_precision; optionally workers, pool, a file to write
-            the first batches to, and trace, a number of steps to look into: then the facts say
-            which operations a step has, as `_traced` gives them.
+            the first batches to, and trace, a number of steps to look into: then the facts have
+            what `_traced` finds, too.
     """
     config = _configuration(spec)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
@@ -81,25 +81,35 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     }
     facts = {"flop": operations}
     if "trace" in spec:
-        facts["operations"] = _traced(session, train_op, spec["trace"])
+        facts.update(_traced(session, train_op, spec["trace"]))
     return serving.Contestant(tasks, facts)
 
 
-def _traced(session: tf.Session, train_op: tf.Tensor, steps: int) -> dict[str, list[float]]:
-    """{type of operation: [operations per step, seconds per step]}."""
+def _traced(session: tf.Session, train_op: tf.Tensor, steps: int) -> dict[str, Any]:
+    """What TensorFlow's tracing tells of some steps.
+
+    Returns:
+        "operations": {type of operation: [operations per step, seconds per step]}; "waiting": the
+        share of a step's time in which it waits for its batch.
+    """
     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     found: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
+    whole = 0.0  # seconds per step
     for number in range(serving.LEAD_IN + steps):
         trace = tf.RunMetadata()
         session.run(train_op, options=options, run_metadata=trace)
         if number < serving.LEAD_IN:
             continue
-        for node in (node for device in trace.step_stats.dev_stats for node in device.node_stats):
+        nodes = [node for device in trace.step_stats.dev_stats for node in device.node_stats]
+        for node in nodes:
             # "name = Type(inputs)"
             type_ = node.timeline_label.partition(" = ")[2].partition("(")[0]
             found[type_][0] += 1 / steps
             found[type_][1] += (node.op_end_rel_micros - node.op_start_rel_micros) / 1e6 / steps
-    return found
+        begin = min(node.all_start_micros for node in nodes)
+        end = max(node.all_start_micros + node.op_end_rel_micros for node in nodes)
+        whole += (end - begin) / 1e6 / steps
+    return {"operations": found, "waiting": found["IteratorGetNext"][1] / whole}
 
 
 def _write_pool(path: str, session: tf.Session, batch: input_pipeline.Batch) -> None:

@@ -113,6 +113,7 @@ def test_training_is_measured_beside_peers(rows):
 def test_shares_are_measured(rows):
     (shares,) = rows("train_shares")
     assert shares["input alone images/s"] > 0
+    assert 0 < shares["waiting %"] < 100
     achieved = shares["GFLOP/step"] / shares["ms/step"] * 1000 / shares["peak GFLOP/s"]
     assert math.isclose(shares["% of peak"], 100 * achieved)
 
@@ -166,5 +167,6 @@ def test_shares_from_known_seconds(case):
         "matmul": [0.5, 0.25, 1.0],
     }
     # 2 s a step of 10 GFLOP; a product of 25 GFLOP in 0.25 s at best; 3/4 of a step without input.
-    train_throughput._add_shares(shares, case, seconds, 10**10, 25 * 10**9)
-    assert shares.rows == [("mobilenet_v1", 32, 2000.0, 10.0, 100.0, 5.0, 25.0, 400.0)]
+    facts = {"flop": 10**10, "waiting": 0.02}
+    train_throughput._add_shares(shares, case, seconds, facts, 25 * 10**9)
+    assert shares.rows == [("mobilenet_v1", 32, 2000.0, 10.0, 100.0, 5.0, 2.0, 25.0, 400.0)]
