@@ -110,8 +110,11 @@ def run(config: Any, report: Report, scratch: Path) -> None:
 
 def _measure(case: Case, report: Report, rates: Section, shares: Section) -> None:
     pool, steps = case.scratch / "pool.npz", case.config.steps
+    # In a process of its own, since tracing takes memory.
+    with case.ours(trace=steps) as traced:
+        waiting = traced.facts["waiting"]
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(case.ours(pool=str(pool), trace=steps))
+        ours = stack.enter_context(case.ours(pool=str(pool)))
         peers = {}
         for name, peer in _peers(case, pool):
             try:
@@ -136,7 +139,8 @@ def _measure(case: Case, report: Report, rates: Section, shares: Section) -> Non
     for line in failures:
         rates.note(f"{case.net} at {case.size} pixels, {line}")
     _add_rates(rates, case, {OURS: ours, **peers}, seconds)
-    _add_shares(shares, case, seconds, ours.facts, matmul.facts["flop"])
+    flop = {OURS: ours.facts["flop"], "matmul": matmul.facts["flop"]}
+    _add_shares(shares, case, seconds, flop, waiting)
 
 
 def _peers(case: Case, pool: Path) -> Iterator[tuple[str, Any]]:
@@ -181,22 +185,21 @@ def _add_shares(
     shares: Section,
     case: Case,
     seconds: Mapping[str, list[float]],
-    facts: Mapping[str, Any],
-    matmul_flop: int,
+    flop: Mapping[str, int],
+    waiting: float,
 ) -> None:
     step = statistics.median(seconds[OURS]) / case.config.steps  # seconds
-    peak = matmul_flop / min(seconds["matmul"])  # FLOP/s
+    peak = flop["matmul"] / min(seconds["matmul"])  # FLOP/s
     constant = workers.ratio(seconds["constant"], seconds[OURS])
     pictures = case.config.steps * case.config.batch_size
-    flop = facts["flop"]
     shares.add(
         case.net,
         case.size,
         1000 * step,
-        flop / 1e9,
+        flop[OURS] / 1e9,
         peak / 1e9,
-        100 * flop / step / peak,
-        100 * facts["waiting"],
+        100 * flop[OURS] / step / peak,
+        100 * waiting,
         100 * (1 - constant.median),
         pictures / statistics.median(seconds["input"]),
         seconds={name: seconds[name] for name in ("constant", "input", "matmul")},

@@ -140,10 +140,11 @@ def _rows(archive: Path) -> Iterator[tuple[str, np.ndarray]]:
 def _examples(archive: Path, held_out: int) -> Iterator[tuple[str, Example]]:
     """(split, example) of each picture; the last `held_out` to train on are for validation."""
     kept = ROWS * list(MEMBERS.values()).count("train") - held_out
-    ahead, here = itertools.tee(_rows(archive))
+    ahead, here = itertools.tee(_rows(archive))  # encoding runs ahead of the labels
     planes = (rows[:, 1:].reshape(ROWS, 3, SIZE, SIZE) for _, rows in ahead)
     images = tfrecord.encode_png(stack.transpose(0, 2, 3, 1) for stack in planes)
     for name, rows in here:
+        # Not strict: the pictures go on with those of the next file.
         for row, (label, encoded) in enumerate(zip(rows[:, 0].tolist(), images, strict=False)):
             split = MEMBERS[name]
             if split == "train":

@@ -167,6 +167,6 @@ def test_shares_from_known_seconds(case):
         "matmul": [0.5, 0.25, 1.0],
     }
     # 2 s a step of 10 GFLOP; a product of 25 GFLOP in 0.25 s at best; 3/4 of a step without input.
-    facts = {"flop": 10**10, "waiting": 0.02}
-    train_throughput._add_shares(shares, case, seconds, facts, 25 * 10**9)
+    flop = {"ours": 10**10, "matmul": 25 * 10**9}
+    train_throughput._add_shares(shares, case, seconds, flop, waiting=0.02)
     assert shares.rows == [("mobilenet_v1", 32, 2000.0, 10.0, 100.0, 5.0, 2.0, 25.0, 400.0)]
