@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from core.errors import LockedError, MachineError
+from core.errors import CheckpointError, LockedError, MachineError
 
 _STAGING = ".tmp-"
 _COMMITTING = ".committing"
@@ -53,6 +53,36 @@ def sha256(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def checksum_line(file: Path) -> str:
+    """A line of the sha256sum tool."""
+    return f"{sha256(file)}  {file.name}\n"
+
+
+def check_sums(sums: Path, covered: list[Path]) -> None:
+    """Compares files with the lines of a file that sha256sum would write of them.
+
+    Args:
+        sums: the file with the lines, in order of name.
+        covered: all the files that it should list.
+
+    Raises:
+        CheckpointError: one is damaged, missing, or not listed; it is named.
+    """
+    text = sums.read_bytes()
+    lines = {file: checksum_line(file) for file in covered}
+    if text == "".join(map(lines.get, sorted(lines))).encode():
+        return
+    listed = text.decode(errors="replace").splitlines(keepends=True)
+    names = {line.rstrip().split("  ")[-1]: line for line in listed}
+    for file in sorted(lines):
+        if names.get(file.name, lines[file]) != lines[file]:
+            what = f"damaged: its checksum is not that in {sums.name}"
+            raise CheckpointError(what, where=str(file))
+    missing = sorted(names.keys() - {file.name for file in lines})
+    what = f"{missing[0]} is listed, but missing" if missing else "damaged"
+    raise CheckpointError(what, where=str(sums))
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ class Writer:
             staged = stage / path.name
             self._saver.save(session, str(staged), write_meta_graph=False, write_state=False)
             staged.with_name(f"{path.name}.meta").write_bytes(self._meta_graph)
-            sums = "".join(map(checkpoints.checksum_line, sorted(stage.iterdir())))
+            sums = "".join(map(files.checksum_line, sorted(stage.iterdir())))
             staged.with_name(path.name + checkpoints.SUMS).write_text(sums, encoding="utf-8")
             # The index last: a checkpoint without it does not exist.
             names = [file.name for file in reversed(checkpoints.files_of(str(staged)))]

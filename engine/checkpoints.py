@@ -4,7 +4,7 @@ A checkpoint is model.ckpt-N.index with its .data and .meta files, as tf.train.S
 so that TF-Slim's tools read ours and the other way round. Beside them stands model.ckpt-N.sha256
 with the checksums of the three, as the sha256sum tool writes and checks them. Which checkpoints
 exist is told by the files themselves; the text file `checkpoint` is written for other tools and
-never trusted.
+never trusted. A single file of the format in hdf5.py is read as a checkpoint, too.
 """
 
 import glob
@@ -18,7 +18,7 @@ from absl import logging
 from core import files
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
-from engine import flags, model
+from engine import flags, hdf5, model
 from engine.optimization import names_in_scopes
 from nets.nets_factory import NETS
 
@@ -48,7 +48,9 @@ def prefix(directory: Path, step: int) -> str:
 
 
 def step_of(path: str) -> int | None:
-    """The global step in a checkpoint's name, None if it has none."""
+    """The global step in a checkpoint's name, or in its HDF5 file; None if there is none."""
+    if hdf5.is_hdf5(path):
+        return hdf5.Reader(path).global_step()
     match = re.search(r"-(\d+)$", path)
     return int(match[1]) if match else None
 
@@ -58,8 +60,8 @@ def candidates(path: str) -> list[str]:
 
     Args:
         path: a directory (its newest checkpoint is meant, or if that is damaged the one before), a
-            checkpoint's prefix, any one of its files, or a single file of the format that
-            TF-Slim's oldest checkpoints have.
+            checkpoint's prefix, any one of its files, an HDF5 file, or a single file of the format
+            that TF-Slim's oldest checkpoints have.
 
     Raises:
         CheckpointError: there is no checkpoint.
@@ -115,29 +117,12 @@ def check_intact(path: str) -> None:
     if not sums.exists():
         _read_all(path)
         return
-    text = sums.read_bytes()
-    lines = {file: checksum_line(file) for file in files_of(path) if file != sums}
-    if text == "".join(map(lines.get, sorted(lines))).encode():
-        return
-    listed = text.decode(errors="replace").splitlines(keepends=True)
-    names = {line.rstrip().split("  ")[-1]: line for line in listed}
-    for file in sorted(lines):
-        if names.get(file.name, lines[file]) != lines[file]:
-            what = f"damaged: its checksum is not that in {sums.name}"
-            raise CheckpointError(what, where=str(file))
-    missing = sorted(names.keys() - {file.name for file in lines})
-    what = f"{missing[0]} is listed, but missing" if missing else "damaged"
-    raise CheckpointError(what, where=str(sums))
-
-
-def checksum_line(file: Path) -> str:
-    """A line of the sha256sum tool."""
-    return f"{files.sha256(file)}  {file.name}\n"
+    files.check_sums(sums, [file for file in files_of(path) if file != sums])
 
 
 def _read_all(path: str) -> None:
     try:
-        reader = tf.train.load_checkpoint(path)
+        reader = _reader(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except _UNREADABLE as error:
@@ -156,6 +141,8 @@ def reason(error: Exception) -> str:
 
 def files_of(path: str) -> list[Path]:
     """All files of a checkpoint, given as its prefix; the index first."""
+    if hdf5.is_hdf5(path):
+        return [Path(path)]
     found = Path(path).parent.glob(f"{glob.escape(Path(path).name)}.*")
     ours = (file for file in found if re.search(_ENDING, file.name))
     return sorted(ours, key=lambda file: (file.suffix != ".index", file.name))
@@ -215,11 +202,21 @@ def restorer(variables: dict[str, tf.Variable]) -> Callable[[tf.Session, str], N
 
     def restore(session: tf.Session, path: str) -> None:
         try:
-            saver.restore(session, path)
+            if hdf5.is_hdf5(path):
+                _assign(session, variables, hdf5.Reader(path))
+            else:
+                saver.restore(session, path)
         except _UNREADABLE as error:
             raise _damaged(path, error) from None
 
     return restore
+
+
+def _assign(session: tf.Session, variables: dict[str, tf.Variable], reader: hdf5.Reader) -> None:
+    """Gives variables the values of the arrays with their names."""
+    # An initializer assigns its second input.
+    values = {variable.initializer: reader.get_tensor(name) for name, variable in variables.items()}
+    session.run(list(values), {assign.inputs[1]: value for assign, value in values.items()})
 
 
 def check_fits(
@@ -322,6 +319,10 @@ def _shape(shapes: dict[str, list[int]], name: str) -> str:
 
 def _shapes(path: str) -> dict[str, list[int]]:
     try:
-        return tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        return _reader(path).get_variable_to_shape_map()
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
+
+
+def _reader(path: str) -> Any:
+    return hdf5.Reader(path) if hdf5.is_hdf5(path) else tf.train.load_checkpoint(path)

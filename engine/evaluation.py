@@ -18,7 +18,7 @@ from datasets.spec import LoadedSplit
 from engine import (
     checkpoints,
     flags,
-    folding,
+    freezing,
     input_pipeline,
     metrics,
     model,
@@ -52,9 +52,10 @@ def settings(config: Any) -> Any:
     if config.eval_interval_secs:
         _wait_for_first(config)  # run.json may not be there before
     checkpoints.candidates(config.checkpoint_path)  # a mistyped path is to be told first
-    directory = _run_directory(config)
+    place = run_dir.place_of(config.checkpoint_path)
+    directory = place if place.is_dir() else place.parent
     config = dataclasses.replace(config, eval_dir=config.eval_dir or str(directory / "eval"))
-    run = run_dir.read(directory)
+    run = run_dir.read(place)
     if run is None:
         flags.check_model(config)
         return dataclasses.replace(
@@ -77,7 +78,7 @@ def settings(config: Any) -> Any:
         if name in config.given and not _same(name, by_hand, value):
             raise FlagError(
                 f"--{name}={by_hand} contradicts the run, which was trained with {value}",
-                where=str(directory / run_dir.RUN_FILE),
+                where=str(place / run_dir.RUN_FILE if place.is_dir() else place),
                 remedy=f"leave --{name} out",
             )
     suggested = {"dataset_name": run.dataset_name, "dataset_dir": run.dataset_dir}
@@ -92,14 +93,9 @@ def _same(name: str, by_hand: Any, said: Any) -> bool:
     return by_hand == said
 
 
-def _run_directory(config: Any) -> Path:
-    path = Path(config.checkpoint_path)
-    return path if path.is_dir() else path.parent
-
-
 def check_classes(dataset: LoadedSplit, config: Any) -> None:
     """FlagError if the dataset's classes are not those that the run was trained on."""
-    run = run_dir.read(_run_directory(config))
+    run = run_dir.read(run_dir.place_of(config.checkpoint_path))
     if run and run.class_names != dataset.class_names:
         raise FlagError(
             f"the run knows {len(run.class_names)} classes ({', '.join(run.class_names[:3])}, ...)"
@@ -195,11 +191,9 @@ class Evaluator:
         self._num_classes = dataset.num_classes - config.labels_offset
         tf.train.create_global_step()
         channels = 1 if config.use_grayscale else dataset.channels
-        size = config.eval_image_size
-        self._images = tf.placeholder(tf.float32, [None, size, size, channels], name="images")
-        self._logits = model.build_for_evaluation(self._images, self._num_classes, config)
-        self._variables = model.variables_to_restore(config.moving_average_decay)
-        self._restore = checkpoints.restorer(self._variables)
+        self._freezer = freezing.Freezer(
+            config.eval_image_size, channels, self._num_classes, config
+        )
 
     def evaluate(self, checkpoint: str) -> Result:
         """One pass over the split, or over --max_num_batches of it.
@@ -211,18 +205,6 @@ class Evaluator:
             DivergedError: the model's outputs are not finite.
         """
         logging.info("Evaluating %s", checkpoint)
-        missing = checkpoints.check_fits(
-            checkpoint,
-            self._variables,
-            self._config.model_name,
-            remedy="check --dataset_name and --labels_offset",
-        )
-        if missing:
-            raise FlagError(
-                f"the checkpoint lacks {len(missing)} variables, such as {missing[0]}",
-                where=checkpoint,
-                remedy="check --model_name and --moving_average_decay",
-            )
         started = time.monotonic()
         counted = metrics.Metrics(self._num_classes)
         with self.batches(checkpoint) as batches:
@@ -236,21 +218,19 @@ class Evaluator:
         """Logits and labels, batch by batch, until tf.errors.OutOfRangeError.
 
         Raises:
-            CheckpointError: the checkpoint cannot be read.
+            FlagError: the checkpoint is of another net or of other classes.
+            CheckpointError: it cannot be read.
             DataError: a record is damaged.
         """
-        with training.session(self._config) as session:
-            self._restore(session, checkpoint)
-            net = folding.frozen(session, self._logits)
+        net = self._freezer.frozen(checkpoint, self._config)
         with (
             tf.Graph().as_default(),
             training.session(self._config) as session,
             input_pipeline.damage_named(self._dataset, self._config.labels_offset),
         ):
             batch = input_pipeline.evaluation_batch(self._dataset, self._config)
-            (logits,) = tf.import_graph_def(
-                net, {self._images.name: batch.images}, [self._logits.name], name=""
-            )
+            images, logits = self._freezer.images.name, self._freezer.logits.name
+            (logits,) = tf.import_graph_def(net, {images: batch.images}, [logits], name="")
             yield Batches(
                 session.make_callable(batch.start), session.make_callable([logits, batch.labels])
             )

@@ -22,7 +22,7 @@ from core import files, processor
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
-from engine import checkpoint_writer, checkpoints, mixed_precision, model
+from engine import checkpoint_writer, checkpoints, hdf5, mixed_precision, model
 from nets.nets_factory import NETS
 
 RUN_FILE = "run.json"
@@ -80,7 +80,7 @@ def settled(config: Any) -> Any:
     Preprocessing and image size are those of the net. The numbers of threads, on which the last
     bits of every sum depend, are those of the run that is resumed, or else all cores.
     """
-    begun = _recorded(Path(config.train_dir)).get("settings", {})
+    begun = recorded(Path(config.train_dir)).get("settings", {})
     cores = len(os.sched_getaffinity(0))
     threads = {name: getattr(config, name) or begun.get(name, cores) for name in _THREADS}
     return dataclasses.replace(
@@ -167,7 +167,7 @@ def opened(run: Run, dataset: LoadedSplit, config: Any) -> Iterator[Path]:
         reached = checkpoints.steps(directory)
         if reached and (directory / RUN_FILE).exists():
             _check_same(read(directory), run, directory)
-            before = _recorded(directory)
+            before = recorded(directory)
             changes = _changes(before, content, config, directory)
             _warn_of_another_machine(before.get("environment", {}), content["environment"])
             content["changes"] = before.get("changes", [])
@@ -179,15 +179,35 @@ def opened(run: Run, dataset: LoadedSplit, config: Any) -> Iterator[Path]:
         yield directory
 
 
-def read(directory: Path) -> Run | None:
+def place_of(checkpoint_path: str) -> Path:
+    """Where the description of a checkpoint stands: its directory, or its HDF5 file."""
+    path = Path(checkpoint_path)
+    return path if path.is_dir() or hdf5.is_hdf5(checkpoint_path) else path.parent
+
+
+def read(place: Path) -> Run | None:
     """What run.json says; None if there is none, as in a run of research/slim.
+
+    Args:
+        place: a run directory, or a checkpoint that is an HDF5 file.
 
     Raises:
         CheckpointError: it is damaged.
     """
-    content = _recorded(directory)
-    if not content:
-        return None
+    content = recorded(place)
+    return described(content, place) if content else None
+
+
+def described(content: dict[str, Any], place: Path) -> Run:
+    """The description in the content of run.json.
+
+    Args:
+        content: as `recorded` gives it.
+        place: where it was found, for the message.
+
+    Raises:
+        CheckpointError: something is missing or of another type.
+    """
     try:
         values = {
             field.name: content[field.name]
@@ -196,12 +216,14 @@ def read(directory: Path) -> Run | None:
         }
         return Run(**{**values, "class_names": tuple(values["class_names"])})
     except (KeyError, TypeError) as error:
-        raise _damaged(directory, error) from None
+        raise _damaged(place, error) from None
 
 
-def _recorded(directory: Path) -> dict[str, Any]:
-    """The content of run.json; empty if there is none."""
-    path = directory / RUN_FILE
+def recorded(place: Path) -> dict[str, Any]:
+    """The whole content of run.json; empty if there is none. Args and errors as those of `read`."""
+    if hdf5.is_hdf5(str(place)):
+        return hdf5.Reader(str(place)).run_json()
+    path = place / RUN_FILE
     if not path.exists():
         return {}
     try:
@@ -209,14 +231,14 @@ def _recorded(directory: Path) -> dict[str, Any]:
         if not content or not isinstance(content.get("settings", {}), dict):
             raise ValueError("no settings")
     except (ValueError, AttributeError) as error:
-        raise _damaged(directory, error) from None
+        raise _damaged(place, error) from None
     return content
 
 
-def _damaged(directory: Path, error: Exception) -> CheckpointError:
+def _damaged(place: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"damaged: {type(error).__name__}: {error}",
-        where=str(directory / RUN_FILE),
+        where=str(place / RUN_FILE if place.is_dir() else place),
         remedy="bring back a copy of it, or remove it and pass the flags of the run",
     )
 

@@ -1,0 +1,90 @@
+"""A checkpoint as one HDF5 file: an array per variable, and run.json inside.
+
+The names of the arrays are those of the variables, with groups where they have slashes, so that
+any HDF5 tool shows them. Each array is stored with a checksum. The attributes of the file are
+`run_json` (a text), `global_step`, and `variables` (the names, in order).
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from core.errors import CheckpointError
+
+ENDING = ".h5"
+
+
+def is_hdf5(path: str) -> bool:
+    """Whether a path names such a checkpoint."""
+    return path.endswith(ENDING)
+
+
+def write(path: Path, variables: Mapping[str, np.ndarray], run: Mapping, step: int) -> None:
+    """Writes a new file.
+
+    Args:
+        path: the file.
+        variables: arrays by name.
+        run: the content of run.json.
+        step: global step.
+    """
+    with h5py.File(path, "w-") as file:
+        for name, value in variables.items():
+            # A checksum takes storage in chunks, which scalars and empty arrays cannot have.
+            file.create_dataset(name, data=value, fletcher32=value.size > 0 and value.ndim > 0)
+        file.attrs["run_json"] = json.dumps(run, ensure_ascii=False)
+        file.attrs["global_step"] = step
+        file.attrs["variables"] = json.dumps(list(variables))
+
+
+class Reader:
+    """Reads such a file, by the methods of TensorFlow's reader of checkpoints.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CheckpointError, from every method: the file is damaged or of another kind.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        """The shapes of all arrays, by name."""
+        with self._opened() as file:
+            return {name: list(file[name].shape) for name in _names(file)}
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        """One array."""
+        with self._opened() as file:
+            return np.asarray(file[name][()])
+
+    def run_json(self) -> dict[str, Any]:
+        """The content of run.json."""
+        with self._opened() as file:
+            return json.loads(file.attrs["run_json"])
+
+    def global_step(self) -> int:
+        """The step at which the variables had these values."""
+        with self._opened() as file:
+            return int(file.attrs["global_step"])
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
+        try:
+            with h5py.File(self._path, "r") as file:
+                yield file
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"damaged, or not an HDF5 checkpoint of this project: {error}", where=self._path
+            ) from None
+
+
+def _names(file: h5py.File) -> list[str]:
+    return json.loads(file.attrs["variables"])
