@@ -18,6 +18,7 @@ from core import flags, script
 from core.errors import DataError, FlagError
 from core.registry import load
 from datasets.dataset_factory import DATASETS, Known
+from engine.flags import define_image_limits
 
 
 def define_flags(flag_values: absl_flags.FlagValues) -> None:
@@ -62,11 +63,7 @@ def define_flags(flag_values: absl_flags.FlagValues) -> None:
         lower=0.0,
         upper=1.0,
     )
-    group.integer("max_file_mb", 64, "Larger files are refused unread, in 10^6 bytes.", lower=1)
-    group.integer(
-        "max_image_pixels", 64_000_000, "Larger pictures are refused before decoding.", lower=1
-    )
-
+    define_image_limits(group)
     group.boolean(
         "merge_case",
         False,

@@ -21,10 +21,13 @@ _LOCK_TRIES = 5  # within half a second; `is_locked` holds a lock for less
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike, *, binary: bool = False) -> Iterator[IO]:
+def atomic_write(
+    path: str | os.PathLike, *, binary: bool = False, durable: bool = True
+) -> Iterator[IO]:
     """Opens a temporary sibling for writing and renames it to `path` when the block succeeds.
 
-    Text is UTF-8 with plain newlines. If the block fails, `path` is as it was before.
+    Text is UTF-8 with plain newlines. If the block fails, `path` is as it was before. Unless it is
+    to be durable, a power cut, but no other end of the process, can lose what was written.
     """
     path = Path(path)
     temporary = path.with_name(f"{_STAGING}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
@@ -33,9 +36,11 @@ def atomic_write(path: str | os.PathLike, *, binary: bool = False) -> Iterator[I
         with temporary.open("wb" if binary else "w", **text) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

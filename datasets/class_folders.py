@@ -119,6 +119,22 @@ def scan(
     )
 
 
+def pictures_below(folder: str) -> tuple[list[bytes], list[Skipped], int]:
+    """What may be a picture in a folder without classes and in all folders below it.
+
+    Args:
+        folder: an existing folder.
+
+    Returns:
+        Paths relative to the folder, in byte order; what cannot be a picture, by the rules of
+        `scan`, in order; how many files were ignored.
+    """
+    root = os.path.realpath(os.fsencode(folder))
+    walk = _Walk(root)
+    paths = sorted(os.path.relpath(path, root) for path in walk.files(root))
+    return paths, sorted(walk.bad), walk.ignored
+
+
 def printable(path: str | bytes) -> str:
     """A path in one line: control characters and bytes that are not UTF-8 are escaped."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")

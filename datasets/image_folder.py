@@ -92,7 +92,7 @@ def read_contents(folder: Folder, max_file_mb: int, workers: int) -> list[Conten
 
     def read(file: File) -> Content:
         try:
-            content = _content(os.path.join(folder.root, file.path), max_file_mb)
+            content = read_file(os.path.join(folder.root, file.path), max_file_mb)
         except (DataError, OSError):
             return Content()
         return Content(hashlib.sha256(content).digest(), len(content))
@@ -164,7 +164,7 @@ def examples(
         file, expected = item
         path = os.path.join(folder.root, file.path)
         try:
-            content = _content(path, max_file_mb)
+            content = read_file(path, max_file_mb)
             if hashlib.sha256(content).digest() != expected.sha256:
                 raise DataError("changed during the conversion")
             image = images.load(content, max_pixels)
@@ -211,8 +211,17 @@ def split_of(content: bytes, seed: int, validation_fraction: float, test_fractio
     return "validation" if u < test_fraction + validation_fraction else "train"
 
 
-def _content(path: bytes, max_file_mb: int) -> bytes:
-    """The bytes of a file; DataError if it is not a regular file, or is too large."""
+def read_file(path: bytes, max_file_mb: int) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: the file.
+        max_file_mb: size above which it is refused, 10^6 bytes.
+
+    Raises:
+        DataError: it is too large, or not a regular file.
+        OSError: it cannot be read.
+    """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
         raise DataError("not a regular file")

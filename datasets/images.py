@@ -96,6 +96,14 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
+class NotAnImageError(DataError):
+    """A file that is no image, or one of a format that is not read."""
+
+
+class TooManyPixelsError(DataError):
+    """An image that is larger than the limit."""
+
+
 class EncodedImage(NamedTuple):
     """What a record holds of an image file."""
 
@@ -135,22 +143,23 @@ def load(data: bytes, max_pixels: int = MAX_PIXELS) -> EncodedImage:
         The bytes for the record, their true format, height and width.
 
     Raises:
-        DataError: the file is no image, of no supported format, damaged or too large. `what` is the
-            reason in a few words.
+        NotAnImageError: the file is empty, no image or of no supported format.
+        TooManyPixelsError: it is too large.
+        DataError: it is damaged. Of all three, `what` is the reason in a few words.
     """
     if not data:
-        raise DataError("empty file")
+        raise NotAnImageError("empty file")
     kind = image_format(data)
     if not kind:
-        raise DataError(f"not an image (starts with {repr(data[:16])[1:]})")
+        raise NotAnImageError(f"not an image (starts with {repr(data[:16])[1:]})")
     if kind not in _READERS:
-        raise DataError(f"unsupported format {kind}")
+        raise NotAnImageError(f"unsupported format {kind}")
     try:
         return _load(data, kind, max_pixels)
     except (DataError, MemoryError):
         raise
     except PIL.Image.DecompressionBombError:  # some decoders have a limit of their own
-        raise DataError(f"exceeds the limit of {max_pixels} pixels") from None
+        raise TooManyPixelsError(f"exceeds the limit of {max_pixels} pixels") from None
     except Exception as error:  # whatever a decoder makes of damaged bytes
         raise DataError(_reason(error)) from None
 
@@ -159,7 +168,7 @@ def _load(data: bytes, kind: str, max_pixels: int) -> EncodedImage:
     with _READERS[kind](io.BytesIO(data)) as picture:
         width, height = picture.size
         if width * height > max_pixels:
-            raise DataError(f"{width}x{height} exceeds the limit of {max_pixels} pixels")
+            raise TooManyPixelsError(f"{width}x{height} exceeds the limit of {max_pixels} pixels")
         if kind == "PNG":
             _check_png(data)
         picture.load()

@@ -34,7 +34,7 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
     _define_layers(flag_values)
     _define_fine_tuning(flag_values)
     _define_precision(flag_values)
-    _define_machine(flag_values)
+    define_machine(flag_values)
 
 
 def define_evaluation(flag_values: absl_flags.FlagValues) -> None:
@@ -73,7 +73,7 @@ def define_evaluation(flag_values: absl_flags.FlagValues) -> None:
     _define_model(flag_values)
     group = Group("Moving averages", flag_values)
     _define_moving_average(group)
-    _define_machine(flag_values)
+    define_machine(flag_values)
 
 
 def _define_run(flag_values: absl_flags.FlagValues) -> None:
@@ -349,7 +349,16 @@ def _define_precision(flag_values: absl_flags.FlagValues) -> None:
     )
 
 
-def _define_machine(flag_values: absl_flags.FlagValues) -> None:
+def define_image_limits(group: Group) -> None:
+    """The flags that keep files which are too large from being read, and from being decoded."""
+    group.integer("max_file_mb", 64, "Larger files are refused unread, in 10^6 bytes.", lower=1)
+    group.integer(
+        "max_image_pixels", 64_000_000, "Larger pictures are refused before decoding.", lower=1
+    )
+
+
+def define_machine(flag_values: absl_flags.FlagValues) -> None:
+    """The flags of how TensorFlow uses the machine."""
     group = Group("Machine", flag_values)
     group.string("master", "", "Address of a TensorFlow server; default: this process.")
     for name, what in (

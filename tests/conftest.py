@@ -80,3 +80,34 @@ def tiny_dataset(tmp_path_factory, png):
     source = conversion.Source(("red", "green", "blue"), {}, examples, num_shards=2)
     conversion.convert("tiny", source, str(directory))
     return directory
+
+
+@pytest.fixture(scope="session")
+def colour_run(tiny_dataset, tmp_path_factory):
+    """Directory of a run, to read only: a LeNet on 8x8 pixels that has learned `tiny_dataset`."""
+    import train_image_classifier
+    from core import flags as core_flags
+    from engine import flags
+
+    directory = tmp_path_factory.mktemp("colour_run")
+    arguments = [
+        *(f"--train_dir={directory}", f"--dataset_dir={tiny_dataset}", "--dataset_name=tiny"),
+        *("--model_name=lenet", "--train_image_size=8", "--batch_size=8"),
+        *("--max_number_of_steps=60", "--optimizer=adam", "--learning_rate=0.001"),
+    ]
+    train_image_classifier.main(core_flags.parse(flags.define_training, arguments))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def colour_folder(tmp_path_factory, png):
+    """Folder of pictures of the classes of `colour_run`, to read only: class/0.png to 3.png."""
+    directory = tmp_path_factory.mktemp("colours")
+    noise = np.random.RandomState(1)
+    for label, name in enumerate(("red", "green", "blue")):
+        (directory / name).mkdir()
+        for number in range(4):
+            pixels = noise.randint(0, 128, (16, 12, 3)).astype(np.uint8)
+            pixels[..., label] += 128
+            (directory / name / f"{number}.png").write_bytes(png(pixels))
+    return directory
