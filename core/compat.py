@@ -26,7 +26,7 @@ from importlib import metadata
 
 from core.errors import MachineError
 
-__all__ = ["slim", "tf", "tf_record_random_reader"]
+__all__ = ["quiet", "slim", "tf", "tf_record_random_reader"]
 
 # Distribution -> the versions this file was written for, as the start of the version number.
 KNOWN_VERSIONS = {"tensorflow": "2.21.", "tf-keras": "2.21.", "tf-slim": "1.1.0"}
@@ -244,3 +244,15 @@ warnings.filterwarnings(
 
 import tf_slim as slim  # noqa: E402
 from tensorflow.python.lib.io.tf_record import tf_record_random_reader  # noqa: E402
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps TensorFlow from logging what it does, and which of its functions are old."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -43,6 +44,41 @@ def atomic_write(
             sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_new(path: str | os.PathLike) -> Iterator[Path]:
+    """The name of a temporary sibling, which becomes `path` when the block succeeds.
+
+    The block makes a file of it, or a directory of files; nothing may stand at `path`. What
+    processes that were killed have left of the same path is removed first.
+    """
+    path = Path(path)
+    for left in path.parent.glob(f"{_STAGING}*-{glob.escape(path.name)}"):
+        if not _is_running(int(left.name.removeprefix(_STAGING).partition("-")[0])):
+            _remove(left)
+    temporary = path.with_name(f"{_STAGING}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        inside = temporary.rglob("*") if temporary.is_dir() else []
+        for file in (temporary, *inside):
+            _sync(file)
+        temporary.rename(path)
+        sync_directory(path.parent)
+    finally:
+        if temporary.exists():
+            _remove(temporary)
+
+
+def _is_running(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -140,7 +176,11 @@ def _move(pending: Path, names: list[str], directory: Path) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Flushes a directory's entries to disk, so that a rename in it outlives a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    _sync(directory)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -158,10 +198,7 @@ def sweep(directory: Path) -> None:
     if pending.is_dir():
         _move(pending, sorted(path.name for path in pending.iterdir()), directory)
     for path in unfinished(directory):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _remove(path)
 
 
 def check_space(

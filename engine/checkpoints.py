@@ -122,9 +122,9 @@ def check_intact(path: str) -> None:
 
 def _read_all(path: str) -> None:
     try:
-        reader = _reader(path)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
+        opened = reader(path)
+        for name in opened.get_variable_to_shape_map():
+            opened.get_tensor(name)
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
 
@@ -319,10 +319,11 @@ def _shape(shapes: dict[str, list[int]], name: str) -> str:
 
 def _shapes(path: str) -> dict[str, list[int]]:
     try:
-        return _reader(path).get_variable_to_shape_map()
+        return reader(path).get_variable_to_shape_map()
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
 
 
-def _reader(path: str) -> Any:
+def reader(path: str) -> Any:
+    """What reads the variables of a checkpoint: an object with the methods of `hdf5.Reader`."""
     return hdf5.Reader(path) if hdf5.is_hdf5(path) else tf.train.load_checkpoint(path)

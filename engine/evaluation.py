@@ -27,7 +27,6 @@ from engine import (
     training,
 )
 from nets.nets_factory import NETS
-from preprocessing.preprocessing_factory import PREPROCESSING
 
 RESULTS_FILE = "results.json"
 _TRIES = 3  # to read a checkpoint of a run that goes on
@@ -73,24 +72,10 @@ def settings(config: Any) -> Any:
         "depth_multiplier": run.depth_multiplier,
         "stem_stride": run.stem_stride,
     }
-    for name, value in fixed.items():
-        by_hand = getattr(config, name)
-        if name in config.given and not _same(name, by_hand, value):
-            raise FlagError(
-                f"--{name}={by_hand} contradicts the run, which was trained with {value}",
-                where=str(place / run_dir.RUN_FILE if place.is_dir() else place),
-                remedy=f"leave --{name} out",
-            )
+    run_dir.check_agrees(config, fixed, place)
     suggested = {"dataset_name": run.dataset_name, "dataset_dir": run.dataset_dir}
     suggested = {name: value for name, value in suggested.items() if name not in config.given}
     return dataclasses.replace(config, **fixed, **suggested)
-
-
-def _same(name: str, by_hand: Any, said: Any) -> bool:
-    """Whether two values of a flag mean the same; a preprocessing has several names."""
-    if name == "preprocessing_name":
-        return PREPROCESSING[by_hand] == PREPROCESSING[said]
-    return by_hand == said
 
 
 def check_classes(dataset: LoadedSplit, config: Any) -> None:

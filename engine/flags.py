@@ -30,7 +30,7 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
     _define_learning_rate(flag_values)
     _define_dataset(flag_values, split="train", batch_size=32)
     _define_training_data(flag_values)
-    _define_model(flag_values)
+    define_model(flag_values)
     _define_layers(flag_values)
     _define_fine_tuning(flag_values)
     _define_precision(flag_values)
@@ -70,7 +70,7 @@ def define_evaluation(flag_values: absl_flags.FlagValues) -> None:
     group.float("min_accuracy", None, "Exit with 8 if the accuracy is lower.", lower=0.0, upper=1.0)
     group.boolean("quantize", False, "Not built: contrib quantisation has no successor.")
     _define_dataset(flag_values, split="test", batch_size=100)
-    _define_model(flag_values)
+    define_model(flag_values)
     group = Group("Moving averages", flag_values)
     _define_moving_average(group)
     define_machine(flag_values)
@@ -288,7 +288,8 @@ def _define_layers(flag_values: absl_flags.FlagValues) -> None:
     )
 
 
-def _define_model(flag_values: absl_flags.FlagValues) -> None:
+def define_model(flag_values: absl_flags.FlagValues) -> None:
+    """The flags that say which net it is and how its pictures are prepared."""
     group = Group("Model", flag_values)
     group.string("model_name", "inception_v3", f"One of {', '.join(NETS)}.")
     group.string(

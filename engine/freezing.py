@@ -24,6 +24,7 @@ class Freezer:
     Attributes:
         images: placeholder float32 [N, image_size, image_size, channels], preprocessed pictures.
         logits: float32 [N, C].
+        variable_names: of the net's variables.
     """
 
     def __init__(self, image_size: int, channels: int, num_classes: int, config: Any) -> None:
@@ -33,6 +34,7 @@ class Freezer:
         )
         self.logits = model.build_for_evaluation(self.images, num_classes, config)
         self._variables = model.variables_to_restore(config.moving_average_decay)
+        self.variable_names = [variable.op.name for variable in self._variables.values()]
         self._restore = checkpoints.restorer(self._variables)
 
     @contextlib.contextmanager
@@ -59,7 +61,7 @@ class Freezer:
                 where=checkpoint,
                 remedy="check --model_name and --moving_average_decay",
             )
-        with training.session(config) as session:
+        with self.logits.graph.as_default(), training.session(config) as session:
             self._restore(session, checkpoint)
             yield session
 

@@ -35,7 +35,7 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
         batch: images and labels.
         num_classes: C, after --labels_offset.
         config: read here: weight_decay, batch_norm_decay, label_smoothing, mixup_alpha, and what
-            `_net` reads.
+            `build_net` reads.
 
     Raises:
         FlagError: a flag is given that the net has no use for.
@@ -43,7 +43,7 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
     images, targets = batch.images, tf.one_hot(batch.labels, num_classes)
     if config.mixup_alpha:
         images, targets = mixup(images, targets, config.mixup_alpha, config.seed)
-    logits, end_points = _net(
+    logits, end_points = build_net(
         images,
         num_classes,
         config,
@@ -93,19 +93,32 @@ def build_for_evaluation(images: tf.Tensor, num_classes: int, config: Any) -> tf
     Args:
         images: float32 [N, height, width, channels], preprocessed.
         num_classes: C, after --labels_offset.
-        config: what `_net` reads.
+        config: what `build_net` reads.
 
     Returns:
         Logits, float32 [N, C].
     """
-    logits, _ = _net(images, num_classes, config, is_training=False)
+    logits, _ = build_net(images, num_classes, config, is_training=False)
     return logits
 
 
-def _net(
+def build_net(
     images: tf.Tensor, num_classes: int, config: Any, **arguments: Any
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """The net of --model_name, with what of _NET_FLAGS is given."""
+    """Builds the net of --model_name.
+
+    Args:
+        images: float32 [N, height, width, channels], preprocessed.
+        num_classes: C, after --labels_offset.
+        config: read here: model_name, and what it has of the flags that are the net's arguments.
+        **arguments: of `nets_factory.get_network_fn`.
+
+    Returns:
+        Logits, float32 [N, C], and the end points by name.
+
+    Raises:
+        FlagError: a flag is given that the net has no use for.
+    """
     network_fn = nets_factory.get_network_fn(config.model_name, num_classes, **arguments)
     known = inspect.signature(network_fn).parameters
     given = {name: getattr(config, name, None) for name in _NET_FLAGS}

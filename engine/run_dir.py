@@ -24,6 +24,7 @@ from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
 from engine import checkpoint_writer, checkpoints, hdf5, mixed_precision, model
 from nets.nets_factory import NETS
+from preprocessing.preprocessing_factory import PREPROCESSING
 
 RUN_FILE = "run.json"
 FLAGS_FILE = "flags.txt"
@@ -217,6 +218,31 @@ def described(content: dict[str, Any], place: Path) -> Run:
         return Run(**{**values, "class_names": tuple(values["class_names"])})
     except (KeyError, TypeError) as error:
         raise _damaged(place, error) from None
+
+
+def check_agrees(config: Any, values: dict[str, Any], place: Path) -> None:
+    """FlagError if a flag that was given by hand contradicts a run.
+
+    Args:
+        config: read here: the flags that `values` names, and which were given.
+        values: what they are in the run.
+        place: where the run is described, for the message.
+    """
+    for name, value in values.items():
+        by_hand = getattr(config, name)
+        if name in config.given and not _same(name, by_hand, value):
+            raise FlagError(
+                f"--{name}={by_hand} contradicts the run, which was trained with {value}",
+                where=str(place / RUN_FILE if place.is_dir() else place),
+                remedy=f"leave --{name} out",
+            )
+
+
+def _same(name: str, by_hand: Any, said: Any) -> bool:
+    """Whether two values of a flag mean the same; a preprocessing has several names."""
+    if name == "preprocessing_name":
+        return PREPROCESSING[by_hand] == PREPROCESSING[said]
+    return by_hand == said
 
 
 def recorded(place: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The training loop: steps, log lines, summaries, checkpoints, and a stop that loses nothing."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
@@ -20,6 +21,18 @@ from engine import checkpoint_writer, checkpoints, input_pipeline, mixed_precisi
 from engine.model import Classifier
 
 GRAPH_FILE = "graph.pbtxt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """The flags of `define_machine`, for what has no others to pass to a session."""
+
+    inter_op_threads: int = 0
+    intra_op_threads: int = 0
+    master: str = ""
+
+
+ALL_CORES = Machine()
 
 
 def session_config(config: Any) -> tf.ConfigProto:

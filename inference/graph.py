@@ -9,9 +9,10 @@ runs hold, so that all of them decode and prepare a picture as evaluation does. 
     probabilities  float32 [N, C]
     class          string [N]: names of the most probable classes
     probability    float32 [N]: their probabilities
-    description    string: as JSON, what the model is (see `predictor.Model`)
+    description    string: as JSON, what `describe` gives
 """
 
+import dataclasses
 import json
 from typing import Any
 
@@ -88,3 +89,16 @@ def classifying(
 def outputs(run: run_dir.Run) -> list[str]:
     """The names of the net's outputs, in their order."""
     return list(run.class_names[run.labels_offset :])
+
+
+def describe(run: run_dir.Run, step: int) -> dict[str, Any]:
+    """What an export says of itself: the run, but for where its data were, and the step."""
+    return dataclasses.asdict(run) | {"dataset_dir": "", "global_step": step}
+
+
+def description(classifying: tf.GraphDef) -> str:
+    """The content of the node `description`; empty if there is no such node."""
+    for node in classifying.node:
+        if node.name == DESCRIPTION and node.op == "Const":
+            return tf.make_ndarray(node.attr["value"].tensor).item().decode("utf-8", "replace")
+    return ""

@@ -1,10 +1,9 @@
 """A trained model that classifies pictures, whatever it is kept in."""
 
 import dataclasses
-import re
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,8 @@ from core import files, registry
 from core.compat import tf
 from core.errors import CheckpointError, DataError, DivergedError
 from engine import checkpoints, run_dir, training
-from inference import graph
+from engine.training import Machine
+from inference import graph, source
 
 SUMS = ".sha256"  # ending of the file with an export's checksum; its whole name in a directory
 SAVED_MODEL = "saved_model.pb"
@@ -24,15 +24,7 @@ _OPENERS = {
     ".onnx": "inference.formats.onnx:open_export",
     SAVED_MODEL: "inference.formats.saved_model:open_export",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """How TensorFlow uses the machine; 0 threads mean one per core."""
-
-    inter_op_threads: int = 0
-    intra_op_threads: int = 0
-    master: str = ""
+ENDINGS = tuple(ending for ending in _OPENERS if ending.startswith("."))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +105,7 @@ class Predictor:
         return found
 
 
-def open_model(path: str, machine: Machine = Machine()) -> Predictor:
+def open_model(path: str, machine: Machine = training.ALL_CORES) -> Predictor:
     """Opens what a path means: a run directory, a checkpoint, an export, or numbered exports.
 
     Raises:
@@ -121,10 +113,10 @@ def open_model(path: str, machine: Machine = Machine()) -> Predictor:
         FlagError: a checkpoint does not fit the net that its run.json names.
         MachineError: a library that reads the format is not installed.
     """
-    path = newest(path)
-    opener = _OPENERS.get(SAVED_MODEL if _is_saved_model(path) else Path(path).suffix)
-    if opener and Path(path).exists():
-        return registry.load(opener)(path, machine)
+    export = newest(path)
+    opener = _OPENERS.get(SAVED_MODEL if _is_saved_model(export) else Path(export).suffix)
+    if opener:
+        return registry.load(opener)(export, machine)
     return _open_checkpoint(path, machine)
 
 
@@ -156,28 +148,29 @@ def _is_saved_model(path: str) -> bool:
     return (Path(path) / SAVED_MODEL).is_file()
 
 
-def describe(run: run_dir.Run, step: int) -> dict[str, Any]:
-    """What an export says of itself: the run without where its data were, and the step."""
-    return dataclasses.asdict(run) | {"dataset_dir": "", "global_step": step}
-
-
-def described(description: dict[str, Any], path: str) -> Model:
+def described(description: str, path: str) -> Model:
     """The model that an export at a path says it is.
+
+    Args:
+        description: JSON, as `graph.describe` gives it.
+        path: the export.
 
     Raises:
         CheckpointError: it is not the description of one.
     """
     try:
-        step = int(description["global_step"])
-    except (KeyError, TypeError, ValueError):
+        content = json.loads(description)
+        step = int(content["global_step"])
+    except (ValueError, KeyError, TypeError):
         raise CheckpointError(
-            "not an export of this project: it has no description",
+            "not an export of this project: it does not describe itself",
             where=path,
             remedy="make it with export_inference_graph.py",
         ) from None
     name = Path(path).name
-    version = int(name) if re.fullmatch(r"\d+", name) else step
-    return Model(path, version, run_dir.described(description, Path(path)))
+    return Model(
+        path, int(name) if name.isdecimal() else step, run_dir.described(content, Path(path))
+    )
 
 
 def check_sums(path: str) -> None:
@@ -200,20 +193,37 @@ def of_graph(classifying: tf.GraphDef, model: Model, machine: Machine) -> Predic
     return Predictor(model, run, session.close)
 
 
+def of_source(read: source.Source, machine: Machine) -> Predictor:
+    """What a checkpoint predicts."""
+    return of_graph(read.classifying(), Model(read.checkpoint, read.step, read.run), machine)
+
+
+def of_prepared(
+    run: Callable[[np.ndarray], np.ndarray], model: Model, machine: Machine
+) -> Predictor:
+    """What another library predicts, of pictures that TensorFlow has decoded and prepared.
+
+    Args:
+        run: from float32 [N, size, size, channels] to probabilities, float32 [N, C].
+        model: what it is.
+        machine: for TensorFlow.
+    """
+    with tf.Graph().as_default() as the_graph:
+        image_bytes = tf.placeholder(tf.string, [None])
+        images = graph.prepared(image_bytes, model.run)
+    session = tf.Session(graph=the_graph, config=training.session_config(machine))
+    prepare = session.make_callable(images, [image_bytes])
+    return Predictor(model, lambda encoded: run(prepare(encoded)), session.close)
+
+
 def _open_checkpoint(path: str, machine: Machine) -> Predictor:
-    place = run_dir.place_of(path)
-    checkpoint = checkpoints.resolve(path)
-    run = run_dir.read(place)
+    run = run_dir.read(run_dir.place_of(path))
     if run is None:
+        checkpoints.candidates(path)  # a mistyped path is to be told first
         raise CheckpointError(
             f"no {run_dir.RUN_FILE} beside the checkpoint, which says what it is",
             where=path,
             remedy="export it by export_inference_graph.py with --model_name and the classes, "
             "and pass the export",
         )
-    step = checkpoints.step_of(checkpoint) or 0
-    with tf.Graph().as_default():
-        freezer = graph.freezer(run)
-        net = freezer.frozen(checkpoint, machine)
-    classifying = graph.classifying(net, freezer, run, describe(run, step))
-    return of_graph(classifying, Model(checkpoint, step, run), machine)
+    return of_source(source.read(path, run, machine), machine)
