@@ -10,7 +10,7 @@ export class Failure extends Error {
    * @param {string} reason code
    * @param {string} detail English sentence
    */
-  constructor(reason, detail) {
+  constructor(reason = "internal", detail = "") {
     super(detail);
     this.reason = reason;
   }

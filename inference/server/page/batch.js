@@ -1,7 +1,6 @@
 import { Failure, classify, health } from "./api.js";
 
 const AT_ONCE = 4;
-const PASSING = ["network", "busy", "stopping", "timeout"]; // reasons that may be gone next time
 
 /**
  * Photos that were chosen together, and what came of them.
@@ -33,7 +32,7 @@ export class Batch {
 
   /** The items for which another run may have another outcome. */
   get open() {
-    return this.items.filter(({ outcome }) => !outcome || PASSING.includes(outcome.failure?.reason));
+    return this.items.filter(({ outcome }) => !outcome || mayPass(outcome.failure));
   }
 
   /** Photos per second of the present run. */
@@ -86,6 +85,11 @@ export class Batch {
       this.seconds += this.#elapsed;
     }
   }
+}
+
+/** Whether the reason of a failure may be gone next time. */
+function mayPass(failure) {
+  return ["network", "busy", "stopping", "timeout"].includes(failure?.reason);
 }
 
 async function outcomeOf(file, maxBytes, topK, signal) {

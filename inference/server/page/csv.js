@@ -21,7 +21,8 @@ export function csv(items, numClasses) {
       }),
       text(failure?.message ?? ""),
     ]);
-  return [["path", ...header, "error"], ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
+  const lines = [["path", ...header, "error"], ...rows].map((row) => row.map(quoted).join(","));
+  return `${lines.join("\n")}\n`;
 }
 
 /** A spreadsheet would take text that begins like this for a formula. */

@@ -1,7 +1,8 @@
 /**
- * Which files were chosen or dropped: `{ items, skipped }`. Items are `{ path, file }`, in byte order
- * of their paths, which are relative to the folder, with "/"; one that cannot be read has no `file`.
- * `skipped` is how many others there are that are no pictures.
+ * Which files were chosen or dropped: `{ items, skipped }`.
+ *
+ * Items are `{ path, file }`, in byte order of their paths, which are relative to the folder, with
+ * "/"; one that cannot be read has no `file`. `skipped` counts files that are no pictures by rule.
  */
 
 // What the command line ignores, too: files of file managers, and text files beside pictures.
@@ -70,7 +71,8 @@ function found(all, isFolder) {
 
 function isJunk(path) {
   const names = path.toLowerCase().split("/");
-  return names.some((name) => name.startsWith(".") || JUNK.has(name)) || SIDE_FILE.test(names.at(-1));
+  const isHidden = names.some((name) => name.startsWith(".") || JUNK.has(name));
+  return isHidden || SIDE_FILE.test(names.at(-1));
 }
 
 /** UTF-8 bytes as characters: strings compare by UTF-16, which has another order. */

@@ -35,9 +35,9 @@ export class Gallery {
   /** @param {(item: object) => void} onOpen called when a card is pressed */
   constructor(onOpen) {
     this.#onOpen = onOpen;
-    for (const control of [this.#class, this.#below, this.#order]) {
-      control.addEventListener("input", () => this.#restart());
-    }
+    this.#class.addEventListener("change", () => this.#restart());
+    this.#below.addEventListener("input", () => this.#restart());
+    this.#order.addEventListener("change", () => this.#restart());
     this.#more.addEventListener("click", () => this.#showMore());
     new IntersectionObserver(([{ isIntersecting }]) => {
       if (isIntersecting) this.#showMore();
@@ -112,7 +112,8 @@ export class Gallery {
   #tellBelow() {
     const below = this.#below.valueAsNumber;
     const percent = this.#language.percent(below / 100, 0);
-    const text = this.#language.text(below < 100 ? "confidence_below" : "confidence_any", { percent });
+    const key = below < 100 ? "confidence_below" : "confidence_any";
+    const text = this.#language.text(key, { percent });
     this.#below.ariaValueText = text;
     document.querySelector("output[for=below]").textContent = text;
   }

@@ -13,7 +13,7 @@ const byId = (id) => document.getElementById(id);
 
 let language = Language.preferred();
 let server; // what /healthz answered last
-let change; // versions before and after, once the model has changed
+let change; // texts of the versions before and after, once the model has changed
 let stage; // connecting, ready, reading, classifying, done, stopped, unreachable
 let found = 0; // files, while a folder is read
 let batch = new Batch();
@@ -28,12 +28,14 @@ async function connect() {
     return false;
   }
   const { version } = server.model;
-  if (before !== undefined && before !== version) change = { before, version };
+  if (before !== undefined && before !== version) {
+    change = { before: String(before), version: String(version) };
+  }
   showServer();
   return true;
 }
 
-async function open() {
+async function begin() {
   enter("connecting");
   enter((await connect()) ? "ready" : "unreachable");
 }
@@ -60,6 +62,7 @@ async function receive(find) {
 /** Classifies what is open in the batch, and shows how it goes. */
 async function classifyOpen() {
   const mine = batch;
+  enter("connecting");
   const isThere = await connect();
   if (batch !== mine) return;
   if (!isThere) {
@@ -105,13 +108,12 @@ function showAll() {
 function showServer() {
   if (!server) return;
   const { name, net, version, class_names: names } = server.model;
-  const classes = language.text("classes", { count: names.length });
-  byId("model").textContent = language.text("model", { name, net, version: String(version), classes });
+  const values = { name, net, version: String(version) };
+  values.classes = language.text("classes", { count: names.length });
+  byId("model").textContent = language.text("model", values);
   const megabytes = server.limits.max_image_bytes / 1e6;
   byId("limits").textContent = language.text("limits", { megabytes });
-  byId("model_changed").textContent = change
-    ? language.text("model_changed", { version: String(change.version), before: String(change.before) })
-    : "";
+  byId("model_changed").textContent = change ? language.text("model_changed", change) : "";
 }
 
 function showNotice() {
@@ -130,7 +132,8 @@ function showNotice() {
 
 function doneText(count) {
   if (count === 0) return ["nothing_found"];
-  return count === 1 ? ["done_single"] : ["done", { count, time: language.duration(batch.seconds) }];
+  if (count === 1) return ["done_single"];
+  return ["done", { count, time: language.duration(batch.seconds) }];
 }
 
 function showProgress() {
@@ -224,11 +227,11 @@ for (const button of byId("languages").children) {
     showAll();
   });
 }
-byId("resume").addEventListener("click", () => (batch.items.length ? classifyOpen() : open()));
+byId("resume").addEventListener("click", () => (batch.items.length ? classifyOpen() : begin()));
 byId("stop").addEventListener("click", () => batch.stop());
 byId("download").addEventListener("click", download);
 takeDrops();
 window.addEventListener("beforeunload", (event) => {
   if (stage === "classifying") event.preventDefault();
 });
-open();
+begin();

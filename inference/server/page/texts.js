@@ -18,7 +18,10 @@ export const TEXTS = {
 
     connecting: "Connecting to the server…",
     ready: "Ready.",
-    reading: { one: "Reading the folder: {count} file…", other: "Reading the folder: {count} files…" },
+    reading: {
+      one: "Reading the folder: {count} file…",
+      other: "Reading the folder: {count} files…",
+    },
     nothing_found: "No photos found.",
     classifying: { one: "Classifying {count} photo…", other: "Classifying {count} photos…" },
     done: { one: "Done: {count} photo in {time}.", other: "Done: {count} photos in {time}." },
