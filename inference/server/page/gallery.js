@@ -115,7 +115,7 @@ export class Gallery {
     const key = below < 100 ? "confidence_below" : "confidence_any";
     const text = this.#language.text(key, { percent });
     this.#below.ariaValueText = text;
-    document.querySelector("output[for=below]").textContent = text;
+    document.getElementById("below_text").textContent = text;
   }
 
   #card(item) {
