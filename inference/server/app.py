@@ -57,7 +57,7 @@ def create_app(service: Service, is_stopping: Callable[[], bool] = lambda: False
         is_stopping: whether the server is about to end, so that connections are not kept.
     """
     # FastAPI's own pages of documentation load scripts from elsewhere.
-    app = FastAPI(title="Image classifier", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Image classifier", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(Envelope, observe=service.metrics.observe_request, is_stopping=is_stopping)
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_exception_handler(RequestValidationError, _bad_parameter)

@@ -57,16 +57,20 @@ def _answer(data: bytes, max_pixels: int) -> tuple[int, bytes]:
     try:
         picture = images.load(data, max_pixels)
     except images.NotAnImageError as error:
-        return NOT_AN_IMAGE, error.what.encode()
+        return NOT_AN_IMAGE, _brief(error)
     except images.TooManyPixelsError as error:
-        return TOO_MANY_PIXELS, error.what.encode()
+        return TOO_MANY_PIXELS, _brief(error)
     except DataError as error:
-        # What a decoder says, in parentheses, is not for clients: it can quote addresses of memory.
-        return UNREADABLE, error.what.partition(" (")[0].encode()
+        return UNREADABLE, _brief(error)
     except MemoryError:
         return UNREADABLE, b"takes too much memory"
     size = struct.pack(">II", picture.height, picture.width)
     return (KEPT, size) if picture.encoded is data else (OTHERWISE, size + picture.encoded)
+
+
+def _brief(error: DataError) -> bytes:
+    """What is wrong, without the parenthesis: a decoder's words, which can quote addresses."""
+    return error.what.partition(" (")[0].encode()
 
 
 def _write(kind: int, content: bytes) -> None:

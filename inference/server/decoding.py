@@ -162,7 +162,7 @@ def _picture(data: bytes, kind: int, content: bytes) -> Picture:
     """What a child's answer to an upload says; RequestError if that is bad."""
     what = content.decode(errors="replace")
     if kind == decoder.NOT_AN_IMAGE:
-        raise RequestError("not_an_image", f"This is not an image that can be read: {what}.")
+        raise RequestError("not_an_image", f"The upload cannot be read as an image: {what}.")
     if kind == decoder.TOO_MANY_PIXELS:
         raise RequestError("too_large", f"The image is too large: {what}.")
     if kind == decoder.UNREADABLE:
