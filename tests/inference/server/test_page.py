@@ -1,9 +1,6 @@
 """The page of the server, in a browser."""
 
-import contextlib
 import csv
-import http.client
-import http.server
 import json
 import re
 import shutil
@@ -21,10 +18,11 @@ from core import flags
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+
+from tests.inference.server.between import Between  # noqa: E402
+from tests.inference.server.browser import Page  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 CHROMIUM, CHROMEDRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -96,67 +94,6 @@ def table(run, folder, tmp_path_factory):
     config = flags.parse(classify_images.define, [*arguments, "--allow_errors"])
     classify_images.main(config)
     return path
-
-
-class Page:
-    """The page in a browser, as a user meets it."""
-
-    def __init__(self, driver, downloads):
-        self.driver = driver
-        self.downloads = downloads
-
-    def open(self, address, languages="en-US", width=1200, touch=False):
-        agent = self.driver.execute_script("return navigator.userAgent")
-        override = {"userAgent": agent, "acceptLanguage": languages}
-        self.driver.execute_cdp_cmd("Emulation.setUserAgentOverride", override)
-        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": touch}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        self.driver.get_log("browser")  # forgets what earlier tests have left there
-        self.driver.get(f"{address}/")
-        self.wait_for("Ready." if languages.startswith("en") else "Готово к работе.")
-
-    def element(self, selector):
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def texts(self, selector):
-        """Of all elements in sight."""
-        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
-        return [element.text for element in found if element.is_displayed()]
-
-    def wait_for(self, start):
-        """Waits for a notice that begins like this; the notice."""
-        notice = self.element("#notice")
-        WebDriverWait(self.driver, 30).until(lambda _: notice.text.startswith(start))
-        return notice.text
-
-    def choose(self, *paths, by="#photos"):
-        self.element(by).send_keys("\n".join(map(str, paths)))
-
-    def drop(self, path):
-        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            event = {"type": kind, "x": 600, "y": 200, "data": data}
-            self.driver.execute_cdp_cmd("Input.dispatchDragEvent", event)
-
-    def choose_option(self, selector, start):
-        for option in self.element(selector).find_elements(By.TAG_NAME, "option"):
-            if option.text.startswith(start):
-                option.click()
-
-    def download(self):
-        """The CSV, as the path of a file."""
-        path = self.downloads / "predictions.csv"
-        path.unlink(missing_ok=True)
-        self.element("#download").click()
-        WebDriverWait(self.driver, 30).until(lambda _: path.exists())
-        return path
-
-    def press(self, *keys):
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    @property
-    def focused(self):
-        return self.driver.switch_to.active_element
 
 
 @pytest.fixture(scope="module")
@@ -423,11 +360,12 @@ def test_every_reason_of_the_server_has_a_text(server, texts):
 @pytest.mark.parametrize("languages", ["en-US", "ru-RU"])
 def test_a_phone_shows_everything_within_its_width(browser, server, folder, languages):
     browser.open(server, languages, width=PHONE, touch=True)
-    for chosen, by in ((folder / "2.png", "#photos"), (folder, "#folder")):
+    for chosen, by, sign in (
+        (folder / "2.png", "#photos", "#photo .bar"),
+        (folder, "#folder", ".filters"),
+    ):
         browser.choose(chosen, by=by)
-        WebDriverWait(browser.driver, 30).until(
-            lambda _, by=by: browser.texts("#photo .bar" if by == "#photos" else ".filters")
-        )
+        browser.wait_until(lambda sign=sign: browser.texts(sign))
         browser.wait_for("Done" if languages == "en-US" else "Готово")
         assert browser.element("html").get_property("scrollWidth") == PHONE
         targets = "button, select, .button, [type=range]"
@@ -494,88 +432,6 @@ def test_colours_have_contrast(scheme):
     for one, other, least in pairs:
         darker, lighter = sorted((luminance(colours[one]), luminance(colours[other])))
         assert (lighter + 0.05) / (darker + 0.05) >= least, (one, other)
-
-
-class Between(http.server.ThreadingHTTPServer):
-    """Hands requests on to a server, and makes the trouble that a test asks for.
-
-    Args:
-        address: of the server.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, address):
-        super().__init__(("127.0.0.1", 0), _Between)
-        self.upstream = address.removeprefix("http://")
-        self.address = f"http://127.0.0.1:{self.server_port}"
-        self.busy = 0  # how many uploads are turned away next
-        self.hangs_up = lambda _: False  # on this request, instead of an answer
-        self.newer = 0  # by how much the version of the model is raised
-        self.gate = threading.Event()  # uploads wait for it
-        self.gate.set()
-        self.arrived = threading.Semaphore(0)  # one for each upload
-        self.lock = threading.Lock()
-        self.at_once = self.most_at_once = 0  # uploads
-
-    def handle_error(self, request, client_address):
-        """A browser that has hung up is part of the tests."""
-
-    @contextlib.contextmanager
-    def upload(self):
-        """Counts an upload; whether it is to be turned away."""
-        with self.lock:
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-            turned_away, self.busy = self.busy > 0, max(0, self.busy - 1)
-        self.arrived.release()
-        self.gate.wait()
-        try:
-            yield turned_away
-        finally:
-            with self.lock:
-                self.at_once -= 1
-
-
-class _Between(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.hand_on(b"")
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        with self.server.upload() as turned_away:
-            if turned_away:
-                busy = json.dumps({"error": "Busy.", "reason": "busy", "request_id": "1"}).encode()
-                self.answer(503, {"Content-Type": "application/json", "Retry-After": "1"}, busy)
-            else:
-                self.hand_on(body)
-
-    def hand_on(self, body):
-        if self.server.hangs_up(body):
-            self.close_connection = True
-            return
-        with contextlib.closing(http.client.HTTPConnection(self.server.upstream)) as upstream:
-            content_type = {"Content-Type": "application/octet-stream"} if body else {}
-            upstream.request(self.command, self.path, body or None, content_type)
-            response = upstream.getresponse()
-            content = re.sub(rb'"version": ?(\d+)', self.newer_version, response.read())
-            headers = {"Content-Type": response.headers["Content-Type"]}
-            self.answer(response.status, headers, content)
-
-    def newer_version(self, match):
-        return b'"version": %d' % (int(match[1]) + self.server.newer)
-
-    def answer(self, status, headers, content):
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -650,9 +506,7 @@ def test_a_broken_connection_costs_one_photo_and_can_be_made_good(browser, betwe
     between.hangs_up = lambda _: False
     assert browser.element("#resume").text == "Go on with 1 photo"
     browser.element("#resume").click()
-    WebDriverWait(browser.driver, 30).until(
-        lambda _: len(browser.texts(".card .percent")) == NUM_PHOTOS
-    )
+    browser.wait_until(lambda: len(browser.texts(".card .percent")) == NUM_PHOTOS)
     assert browser.texts(".failed") == []
 
 
