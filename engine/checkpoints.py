@@ -50,7 +50,7 @@ def prefix(directory: Path, step: int) -> str:
 def step_of(path: str) -> int | None:
     """The global step in a checkpoint's name, or in its HDF5 file; None if there is none."""
     if hdf5.is_hdf5(path):
-        return hdf5.Reader(path).global_step()
+        return int(hdf5.Reader(path).get_tensor(hdf5.GLOBAL_STEP))
     match = re.search(r"-(\d+)$", path)
     return int(match[1]) if match else None
 

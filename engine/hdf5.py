@@ -1,8 +1,9 @@
 """A checkpoint as one HDF5 file: an array per variable, and run.json inside.
 
-The names of the arrays are those of the variables, with groups where they have slashes, so that
-any HDF5 tool shows them. Each array is stored with a checksum. The attributes of the file are
-`run_json` (a text), `global_step`, and `variables` (the names, in order).
+The array of the variable `net/weights` is named `net/weights:0`, `net` being a group, so that any
+HDF5 tool shows it. (Without the ending a variable and its moving average, `net/weights/Average`,
+could not both be there.) Each array is stored with a checksum. The attributes of the file are
+`run_json` (a text) and `variables` (the names, in order).
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import numpy as np
 from core.errors import CheckpointError
 
 ENDING = ".h5"
+GLOBAL_STEP = "global_step"
 
 
 def is_hdf5(path: str) -> bool:
@@ -24,21 +26,21 @@ def is_hdf5(path: str) -> bool:
     return path.endswith(ENDING)
 
 
-def write(path: Path, variables: Mapping[str, np.ndarray], run: Mapping, step: int) -> None:
+def write(path: Path, variables: Mapping[str, np.ndarray], run: Mapping) -> None:
     """Writes a new file.
 
     Args:
         path: the file.
-        variables: arrays by name.
+        variables: arrays by name, among them `global_step`.
         run: the content of run.json.
-        step: global step.
     """
     with h5py.File(path, "w-") as file:
         for name, value in variables.items():
             # A checksum takes storage in chunks, which scalars and empty arrays cannot have.
-            file.create_dataset(name, data=value, fletcher32=value.size > 0 and value.ndim > 0)
+            file.create_dataset(
+                _key(name), data=value, fletcher32=value.size > 0 and value.ndim > 0
+            )
         file.attrs["run_json"] = json.dumps(run, ensure_ascii=False)
-        file.attrs["global_step"] = step
         file.attrs["variables"] = json.dumps(list(variables))
 
 
@@ -58,22 +60,17 @@ class Reader:
     def get_variable_to_shape_map(self) -> dict[str, list[int]]:
         """The shapes of all arrays, by name."""
         with self._opened() as file:
-            return {name: list(file[name].shape) for name in _names(file)}
+            return {name: list(file[_key(name)].shape) for name in _names(file)}
 
     def get_tensor(self, name: str) -> np.ndarray:
         """One array."""
         with self._opened() as file:
-            return np.asarray(file[name][()])
+            return np.asarray(file[_key(name)][()])
 
     def run_json(self) -> dict[str, Any]:
         """The content of run.json."""
         with self._opened() as file:
             return json.loads(file.attrs["run_json"])
-
-    def global_step(self) -> int:
-        """The step at which the variables had these values."""
-        with self._opened() as file:
-            return int(file.attrs["global_step"])
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[h5py.File]:
@@ -84,6 +81,11 @@ class Reader:
             raise CheckpointError(
                 f"damaged, or not an HDF5 checkpoint of this project: {error}", where=self._path
             ) from None
+
+
+def _key(name: str) -> str:
+    """The name of the array of a variable."""
+    return f"{name}:0"
 
 
 def _names(file: h5py.File) -> list[str]:

@@ -159,7 +159,7 @@ def _writer(
         found += [""] * (2 * top_k - len(found))
         table.writerow([cell(row.content.picture.name), *found, cell(row.problem)])
 
-    table = csv.writer(file, lineterminator="\n")
+    table = csv.writer(file)
     ranks = [""] + [f"_{rank}" for rank in range(2, top_k + 1)]
     columns = [f"{column}{rank}" for rank in ranks for column in ("class", "probability")]
     table.writerow(["path", *columns, "error"])

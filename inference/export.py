@@ -13,11 +13,11 @@ from absl import logging
 import datasets
 from core import files
 from core.compat import tf
-from core.errors import DataError, DivergedError, FlagError
+from core.errors import DataError, DivergedError, FlagError, MachineError
 from core.registry import Registry, load
 from datasets import tfrecord
 from datasets.dataset_factory import DATASETS
-from engine import model, run_dir
+from engine import checkpoints, model, run_dir
 from inference import pictures, predictor, source
 from inference.predictor import Predictor
 from inference.source import Source
@@ -74,7 +74,14 @@ def export(config: Any) -> Report:
     calibration = _calibration(exported, config) if config.quantize else []
     files.make_directory(path.parent)
     with files.atomic_new(path) as temporary:
-        load(FORMATS[config.format].write)(exported, temporary, calibration)
+        try:
+            load(FORMATS[config.format].write)(exported, temporary, calibration)
+        except (tf.errors.OpError, OSError) as error:
+            raise MachineError(
+                f"cannot write the export: {checkpoints.reason(error)}",
+                where=str(path),
+                remedy="see to the disk and its permissions",
+            ) from None
         opened = predictor.open_model(str(temporary), _machine(config))
         with contextlib.closing(opened):
             difference = _difference(opened, exported)
@@ -157,6 +164,7 @@ def _run_of(config: Any) -> run_dir.Run:
             )
             run_dir.check_agrees(config, {name: getattr(run, name) for name in names}, place)
             return run
+        checkpoints.candidates(config.checkpoint_path)  # a mistyped path is to be told first
     NETS[config.model_name]
     class_names, channels = _classes(config)
     return run_dir.Run(

@@ -16,6 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
+def root():
+    """The root of the project."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
 def png():
     """png(pixels) is a PNG file of uint8 [height, width] or [height, width, 3]."""
 

@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from engine import checkpoints, hdf5, run_dir
 from inference.source import Source
 
@@ -13,9 +15,7 @@ def write(source: Source, path: Path, _: list[bytes]) -> None:
     there = reader.get_variable_to_shape_map()
     averages = [f"{name}/ExponentialMovingAverage" for name in source.freezer.variable_names]
     names = [name for name in (*source.freezer.variable_names, *averages) if name in there]
-    hdf5.write(
-        path,
-        {name: reader.get_tensor(name) for name in names},
-        run_dir.recorded(run_dir.place_of(source.checkpoint)) or dataclasses.asdict(source.run),
-        source.step,
-    )
+    arrays = {name: reader.get_tensor(name) for name in names}
+    arrays[hdf5.GLOBAL_STEP] = np.int64(source.step)
+    recorded = run_dir.recorded(run_dir.place_of(source.checkpoint))
+    hdf5.write(path, arrays, recorded or dataclasses.asdict(source.run))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core import files
-from core.errors import LockedError, MachineError
+from core.errors import CheckpointError, LockedError, MachineError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -283,3 +283,74 @@ def test_a_directory_that_cannot_be_written_to_cannot_be_locked(tmp_path):
         files.locked(Path(tmp_path / "file")),
     ):
         pass
+
+
+def test_a_new_file_gets_its_name_when_it_is_complete(tmp_path):
+    with files.atomic_new(tmp_path / "x.pb") as temporary:
+        temporary.write_text("content")
+        assert temporary.suffix == ".pb"
+        assert not (tmp_path / "x.pb").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pb"]
+    assert (tmp_path / "x.pb").read_text() == "content"
+
+
+def test_a_new_directory_gets_its_name_when_it_is_complete(tmp_path):
+    with files.atomic_new(tmp_path / "x") as temporary:
+        (temporary / "inside").mkdir(parents=True)
+        (temporary / "inside" / "file").write_text("content")
+    assert (tmp_path / "x" / "inside" / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "nothing"])
+def test_nothing_is_left_of_a_new_file_or_directory_that_fails(tmp_path, kind):
+    def write(temporary):
+        if kind == "file":
+            temporary.write_text("half")
+        elif kind == "directory":
+            temporary.mkdir()
+            (temporary / "file").write_text("half")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), files.atomic_new(tmp_path / "x") as temporary:
+        write(temporary)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_path):
+    dead = tmp_path / ".tmp-999999999-ab-x"  # above the largest process id of Linux
+    living = tmp_path / f".tmp-{os.getpid()}-ab-x"
+    of_another_file = tmp_path / ".tmp-999999999-ab-y"
+    dead.mkdir()
+    (dead / "file").touch()
+    living.touch()
+    of_another_file.touch()
+    with files.atomic_new(tmp_path / "x") as temporary:
+        temporary.touch()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"x", living.name, of_another_file.name}
+
+
+def test_sums_tell_which_file_is_wrong(tmp_path):
+    covered = [tmp_path / name for name in ("a", "b")]
+    for file in covered:
+        file.write_text(file.name)
+    sums = tmp_path / "all.sha256"
+    sums.write_text("".join(map(files.checksum_line, covered)))
+    files.check_sums(sums, covered)
+    assert subprocess.run(["sha256sum", "-c", sums.name], cwd=tmp_path, check=False).returncode == 0
+    (tmp_path / "b").write_text("c")
+    with pytest.raises(CheckpointError, match=r"checksum is not that in all\.sha256 .*/b\)"):
+        files.check_sums(sums, covered)
+    with pytest.raises(CheckpointError, match="b is listed, but missing"):
+        files.check_sums(sums, covered[:1])
+    (tmp_path / "b").write_text("b")
+    with pytest.raises(CheckpointError, match="damaged"):  # one more than is listed
+        files.check_sums(sums, [*covered, sums])
+
+
+def test_what_need_not_outlive_a_power_cut_is_not_flushed(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    with files.atomic_write(tmp_path / "x", durable=False) as file:
+        file.write("x")
+    assert ((tmp_path / "x").read_text(), flushed) == ("x", [])
