@@ -1,5 +1,6 @@
 /** Talks to the server. Addresses are relative, so that it may stand behind a proxy's path. */
 
+const HEALTH_TIMEOUT_MS = 10_000;
 const UPLOAD_TIMEOUT_MS = 60_000;
 const BUSY_TRIES = 6;
 const LONGEST_WAIT_S = 30;
@@ -16,9 +17,10 @@ export class Failure extends Error {
   }
 }
 
-/** The model that is served and the limits, as /healthz tells them. */
+/** The model that is served and the limits, as /healthz tells them; Failure without a server. */
 export async function health() {
-  return answer(await request("healthz", { cache: "no-store" }));
+  const signal = AbortSignal.timeout(HEALTH_TIMEOUT_MS);
+  return answer(await request("healthz", { cache: "no-store", signal }));
 }
 
 /**

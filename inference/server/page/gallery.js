@@ -47,12 +47,12 @@ export class Gallery {
   /** Shows items as they are now: those that have an outcome and pass the filters. */
   show(items, language) {
     if (items !== this.#items) {
-      this.#items = items;
       this.#class.value = "all";
       this.#below.value = this.#below.max;
       this.#limit = CARDS_AT_ONCE;
     }
-    if (language !== this.#language) this.#cards.clear();
+    if (items !== this.#items || language !== this.#language) this.#cards.clear();
+    this.#items = items;
     this.#language = language;
     this.#update();
   }

@@ -1,6 +1,6 @@
 /** What several parts of the page show: files as pictures, failures as sentences, templates. */
 
-/** The first element of a template, as a new one. */
+/** A new copy of what a template holds. */
 export function fromTemplate(id) {
   return document.getElementById(id).content.cloneNode(true);
 }

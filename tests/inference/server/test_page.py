@@ -269,6 +269,19 @@ def test_filters_and_orders(page, server, photos):
     assert len(page.texts(".card")) == NUM_PHOTOS
 
 
+def test_more_cards_are_made_when_one_scrolls_to_their_end(page, photos, tmp_path):
+    for number in range(130):
+        shutil.copy(photos[0], tmp_path / f"{number:03}.png")
+    page.choose(tmp_path, by="#folder")
+    page.wait_for("Done: 130 photos in ")
+    assert page.element("#gallery").get_property("childElementCount") == 120
+    page.driver.execute_script("scrollTo(0, document.body.scrollHeight)")
+    page.wait_until(lambda: page.element("#gallery").get_property("childElementCount") == 130)
+    assert not page.element("#more").is_displayed()
+    # Of what has been scrolled past no file is held.
+    page.wait_until(lambda: page.element(".card img").get_attribute("src") is None)
+
+
 def test_markup_in_names_is_shown_as_text(page, folder):
     page.choose(folder, by="#folder")
     page.wait_for("Done")
