@@ -33,9 +33,13 @@ class Page:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def texts(self, selector):
-        """Of all elements in sight."""
-        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
-        return [element.text for element in found if element.is_displayed()]
+        """Of all elements that are shown, also where one has to scroll to see them."""
+        return self.driver.execute_script(
+            """return [...document.querySelectorAll(arguments[0])]
+                .filter((element) => element.checkVisibility())
+                .map((element) => element.textContent.trim())""",
+            selector,
+        )
 
     def wait_for(self, start):
         """Waits for a notice that begins like this; the notice."""

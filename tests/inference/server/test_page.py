@@ -318,7 +318,7 @@ def test_the_language_can_be_switched_with_results_on_show(page, photos):
     assert page.wait_for("Готово: 12 фото за ")
     assert page.element("#matches").text == "12 из 12 фото"
     assert page.texts(".card .percent") == [
-        text.replace(".", ",").replace("%", " %") for text in english
+        text.replace(".", ",").replace("%", "\N{NO-BREAK SPACE}%") for text in english
     ]
     assert page.texts("[aria-pressed=true]") == ["Русский"]
 
