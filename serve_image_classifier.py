@@ -6,7 +6,6 @@ It answers at http://127.0.0.1:8501 (POST /classify, TensorFlow Serving's REST A
 /metrics, /openapi.json) and takes up a newer checkpoint or export by itself.
 """
 
-import ipaddress
 from typing import Any
 
 from absl import flags as absl_flags
@@ -79,13 +78,16 @@ def main(config: Any) -> None:
         raise FlagError(f"--name={config.name!a} cannot stand in an address")
     extras.need("serve", "fastapi", "uvicorn", "h11", "python_multipart", "prometheus_client")
 
-    from inference.server import serving
+    from inference.server import addresses
 
-    with serving.bound_socket(config.host, config.port) as bound:
-        if not ipaddress.ip_address(bound.getsockname()[0]).is_loopback:
+    with addresses.bound_socket(config.host, config.port) as bound:
+        if not addresses.is_loopback(bound):
             logging.warning(
                 "listening on %s: whoever reaches this machine can use the server", config.host
             )
+
+        from inference.server import serving
+
         serving.run(config, bound, report=lambda text: print(text, flush=True))
 
 

@@ -44,7 +44,7 @@ class Envelope:
         """Answers a request."""
         started = time.monotonic()
         scope.setdefault("state", {})["request_id"] = uuid.uuid4().hex
-        exchange = _Exchange(scope, receive, send, self._is_stopping())
+        exchange = _Exchange(scope, receive, send, self._is_stopping)
         error = await self._failure(scope, exchange)
         if error and not exchange.status:
             response = answer(error, scope["state"]["request_id"])
@@ -79,12 +79,14 @@ class _Exchange:
     is thrown away, for closing it at once could take the answer from the client.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, is_last: bool) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, is_stopping: Callable[[], bool]
+    ) -> None:
         headers = dict(scope["headers"])
         self._has_more = (
             b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         )
-        self._is_last = is_last
+        self._is_stopping = is_stopping
         self._extra = [*HEADERS, (b"x-request-id", scope["state"]["request_id"].encode())]
         self._receive, self._send = receive, send
         self.status = 0  # none yet; stays so for a client that has gone
@@ -99,9 +101,9 @@ class _Exchange:
         """Takes the application's answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._is_last |= self._has_more
-            extra = [*self._extra, _CLOSE] if self._is_last else self._extra
-            message["headers"] = [*message["headers"], *extra]
+            is_last = self._has_more or self._is_stopping()
+            close = [_CLOSE] if is_last else []
+            message["headers"] = [*message["headers"], *self._extra, *close]
         elif self._has_more and not message.get("more_body"):
             await self._send({**message, "more_body": True})
             await self._linger()

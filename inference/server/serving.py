@@ -15,9 +15,8 @@ from typing import Any
 import uvicorn
 from absl import logging
 
-from core.errors import MachineError
 from inference.predictor import Predictor
-from inference.server import models
+from inference.server import addresses, models
 from inference.server.app import Service, create_app
 from inference.server.batching import Batcher
 from inference.server.bodies import Bodies
@@ -34,26 +33,6 @@ _FILES_BESIDE = 256  # open files that are no connections
 Report = Callable[[str], None]
 
 
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that has its address, and does not listen yet.
-
-    Raises:
-        MachineError: the address is in use, not allowed, or none of this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        # Without the protocol's number asyncio would not switch off Nagle's algorithm, by which the
-        # body of an answer waits 40 ms for its head to be acknowledged.
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        raise _no_address(host, port, error) from None
-    return bound
-
-
 def run(config: Any, bound: socket.socket, report: Report) -> None:
     """Serves a model until SIGINT or SIGTERM.
 
@@ -62,7 +41,7 @@ def run(config: Any, bound: socket.socket, report: Report) -> None:
 
     Args:
         config: the flags of serve_image_classifier.py.
-        bound: what `bound_socket` gave.
+        bound: what `addresses.bound_socket` gave.
         report: is told, once the server can be reached, where it is and what it serves.
 
     Raises:
@@ -121,16 +100,44 @@ class Server(uvicorn.Server):
         try:
             await super().startup(sockets)
         except OSError as error:
-            raise _no_address(*bound.getsockname()[:2], error) from None
+            raise addresses.failure(*bound.getsockname()[:2], error) from None
         self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether it is to end; asked ten times a second."""
         return self._stopping.is_set() or await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops to listen, and lets what is connected by then end.
+
+        Connections that wait to be accepted are taken, too: closing the socket would reset them.
+        """
+        (bound,) = sockets
+        late = list(_waiting(bound))
+        for listener in self.servers:
+            listener.close()
+        loop = asyncio.get_running_loop()
+        for connection in late:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state={}
+        )
+
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:
         """Leaves signals to `run`; uvicorn would raise them again before all is closed."""
         return contextlib.nullcontext()
+
+
+def _waiting(bound: socket.socket) -> Iterator[socket.socket]:
+    """Accepts the connections that wait at a socket, without waiting for more."""
+    while True:
+        try:
+            yield bound.accept()[0]
+        except OSError:  # there are no more, or the client has gone
+            return
 
 
 @contextlib.contextmanager
@@ -229,24 +236,16 @@ async def _watch(served: Models, seconds: float) -> None:
 def _description(parts: Service, bound: socket.socket) -> str:
     """Where the server is, what it serves, and what that took."""
     model, metrics = parts.models.model, parts.metrics
-    host, port = bound.getsockname()[:2]
-    address = f"[{host}]:{port}" if bound.family == socket.AF_INET6 else f"{host}:{port}"
+    url = addresses.url(bound)
     count = len(model.class_names)
     return (
-        f"http://{address}\n"
+        f"{url}\n"
         f"  model     {parts.name}, version {model.version}: {model.model_name}, "
         f"{model.image_size} pixels, {count} classes\n"
-        f"  page      http://{address}/\n"
-        f"  API       http://{address}/openapi.json\n"
+        f"  page      {url}/\n"
+        f"  API       {url}/openapi.json\n"
         f"  ready in  {time.time() - metrics.start_time:.1f} s, "
         f"with {metrics.resident_bytes / 1e6:.0f} MB of memory"
-    )
-
-
-def _no_address(host: str, port: int, error: OSError) -> MachineError:
-    return MachineError(
-        f"cannot listen on {host}:{port}: {error.strerror or error}",
-        remedy="choose another --port or --host",
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import serve_image_classifier
 from core import flags
-from inference.server import models, serving
+from inference.server import addresses, models, serving
 from inference.server.connections import Connections
 
 PATIENCE = 20  # seconds, for what happens at once unless something is broken
@@ -106,7 +106,7 @@ def running(path, *arguments, connections=None, change=lambda parts: parts, open
     """
     arguments = [f"--checkpoint_path={path}", *QUICK, *arguments]
     config = flags.parse(serve_image_classifier.define, arguments)
-    bound = serving.bound_socket("127.0.0.1", 0)
+    bound = addresses.bound_socket("127.0.0.1", 0)
     server = RunningServer(bound)
     listening = threading.Event()
     version = models.newest(str(path))
