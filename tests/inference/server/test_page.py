@@ -314,8 +314,8 @@ def test_the_language_can_be_switched_with_results_on_show(page, photos):
     page.wait_for("Done")
     english = page.texts(".card .percent")
     page.element("#languages [lang=ru]").click()
+    page.wait_for("Готово: 12 фото за ")
     assert page.element("html").get_attribute("lang") == "ru"
-    assert page.wait_for("Готово: 12 фото за ")
     assert page.element("#matches").text == "12 из 12 фото"
     assert page.texts(".card .percent") == [
         text.replace(".", ",").replace("%", "\N{NO-BREAK SPACE}%") for text in english
