@@ -53,7 +53,7 @@ def define(flag_values: absl_flags.FlagValues) -> None:
     )
     group.integer(
         "max_connections",
-        512,
+        1024,
         "Connections at a time; when there are more, the longest idle one is closed.",
         lower=1,
         upper=10_000,

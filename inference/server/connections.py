@@ -17,8 +17,9 @@ MAX_HEAD_BYTES = 16_384
 HEAD_SECONDS = 5.0  # for all of the request line and headers
 SEND_SECONDS = 15.0  # for a client to take what was sent before
 LINGER_SECONDS = 1.0  # for a client to read why it is refused, before what it sends resets that
-# One that came within this time may still be about to send: it does not give way.
-_FRESH_SECONDS = 1.0
+# One that came within this time may still be about to send: it does not give way. Not much longer,
+# or an attacker whose connections are replaced all the time would keep others out.
+_FRESH_SECONDS = 0.25
 _STOPPING_SECONDS = 0.3  # for what a client sent before it could know that the server stops
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
