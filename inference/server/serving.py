@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import resource
 import signal
 import socket
@@ -175,6 +176,10 @@ async def _serve(
     async with service(config, version, predictor) as parts:
         with parts.models.lease() as leased:  # a picture goes the way of uploads
             await parts.classifier.probabilities([models.blank(leased.model)], leased)
+        # What is there by now stays: looking for garbage in all of TensorFlow would hold all requests
+        # up for half a second every now and then.
+        gc.collect()
+        gc.freeze()
         server = Server(
             parts,
             Connections(config.max_connections),
