@@ -1,7 +1,7 @@
 const MOST_CLASSES = 5;
 
 /**
- * The outcomes as CSV (RFC 4180, lines end with "\n"), as classify_images.py writes it.
+ * The outcomes as CSV (RFC 4180), as classify_images.py writes it.
  *
  * @param {object[]} items with `path` and `outcome`; those without outcome are left out
  * @param {number} numClasses of the model
@@ -22,7 +22,7 @@ export function csv(items, numClasses) {
       text(failure?.message ?? ""),
     ]);
   const lines = [["path", ...header, "error"], ...rows].map((row) => row.map(quoted).join(","));
-  return `${lines.join("\n")}\n`;
+  return lines.map((line) => `${line}\r\n`).join("");
 }
 
 /** A spreadsheet would take text that begins like this for a formula. */
