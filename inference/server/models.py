@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import io
 import os
 import time
@@ -194,3 +195,4 @@ class Models:
     def _close_if_unused(self, served: _Served) -> None:
         if served.is_replaced and not served.requests:
             self._thread.submit(served.predictor.close)
+            self._thread.submit(gc.collect)  # a graph is full of circles

@@ -176,8 +176,8 @@ async def _serve(
     async with service(config, version, predictor) as parts:
         with parts.models.lease() as leased:  # a picture goes the way of uploads
             await parts.classifier.probabilities([models.blank(leased.model)], leased)
-        # What is there by now stays: looking for garbage in all of TensorFlow would hold all requests
-        # up for half a second every now and then.
+        # What is there by now stays: to look for garbage in all of TensorFlow every now and then
+        # would hold up all requests for half a second.
         gc.collect()
         gc.freeze()
         server = Server(
