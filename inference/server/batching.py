@@ -102,16 +102,15 @@ class Batcher:
         predict = batch[0].predictor.probabilities
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._thread, predict, encoded)
+            for job, row in zip(batch, found, strict=True):
+                if not job.outcome.done():
+                    job.outcome.set_result(row)
         except Exception as error:
             if len(batch) > 1:
                 for job in batch:
                     await self._predict([job])
             elif not batch[0].outcome.done():
                 batch[0].outcome.set_exception(_told(error))
-            return
-        for job, row in zip(batch, found, strict=True):
-            if not job.outcome.done():
-                job.outcome.set_result(row)
 
 
 def _told(error: Exception) -> Exception:

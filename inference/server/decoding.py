@@ -136,26 +136,33 @@ class DecodingPool:
 
     async def _started(self) -> _Child:
         """A child that is ready; MachineError if it cannot be started."""
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            cwd=_ROOT,
-            # Else its numpy sets address space aside for a thread of every core.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the server
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                cwd=_ROOT,
+                # Else its numpy sets address space aside for a thread of every core.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the server
+            )
+        except OSError as error:
+            raise _does_not_start(error.strerror) from None
         child = _Child(process, self._largest)
         try:
             await asyncio.wait_for(child.answer(), _START_SECONDS)
         except _DIED:
             await child.kill()
-            raise MachineError("a process that decodes pictures does not start") from None
+            raise _does_not_start("it ended before it was ready") from None
         except asyncio.CancelledError:
             await child.kill()
             raise
         return child
+
+
+def _does_not_start(why: str) -> MachineError:
+    return MachineError(f"a process that decodes pictures does not start: {why}")
 
 
 def _picture(data: bytes, kind: int, content: bytes) -> Picture:

@@ -143,6 +143,22 @@ def test_what_nobody_waits_for_any_more_is_not_predicted():
     assert batches == [[b"0"], [b"2"]]
 
 
+def test_a_model_that_loses_a_picture_fails_that_one_alone():
+    def run(encoded):
+        return np.array([[int(one)] for one in encoded if one != b"2"], np.float32)
+
+    async def work(batcher):
+        model = Predictor(model=None, run=run)
+        return await asyncio.gather(
+            *(batcher.probabilities(picture(number), model) for number in (1, 3, 2)),
+            return_exceptions=True,
+        )
+
+    one, three, two = with_batcher(work)
+    assert (one.tolist(), three.tolist()) == ([1], [3])
+    assert isinstance(two, ValueError)
+
+
 class Undecoded:
     """Stands for the decoding processes where what is tested comes behind them."""
 

@@ -154,7 +154,9 @@ def test_a_picture_that_nobody_waits_for_does_not_disturb_the_next():
     assert in_pool(work).encoded == encoded("JPEG")
 
 
-@pytest.mark.parametrize("command", [(sys.executable, "-c", ""), ("/bin/false",), ("cat",)])
+@pytest.mark.parametrize(
+    "command", [(sys.executable, "-c", ""), ("/bin/false",), ("cat",), ("/no/such/program",)]
+)
 def test_children_that_do_not_start_are_an_error_of_the_machine(command, monkeypatch):
     monkeypatch.setattr("inference.server.decoding._START_SECONDS", 1)
     with pytest.raises(MachineError, match="does not start"):

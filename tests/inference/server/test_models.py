@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import shutil
 import threading
@@ -182,13 +181,13 @@ def test_reloads_under_load_fail_no_request(run_server, run, add_checkpoint, pic
             add_checkpoint(step)
             while server.ask("GET", "/healthz").json()["model"]["version"] != step:
                 pass
+            answers.append(server.classify(picture("red")))
         stop.set()
         for thread in threads:
             thread.join()
     assert {answer.status for answer in answers} == {200}
     by_version = {}
-    for answer in map(dataclasses.asdict, answers):
-        content = json.loads(answer["body"])
+    for content in (answer.json() for answer in answers):
         found = round(content["probability"], 5)
         by_version.setdefault(content["model"]["version"], set()).add(found)
     assert by_version.keys() == {0, 60, 61, 62}
