@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 _HOST = "127.0.0.1"
 _TRICKLE_SECONDS = 1.0
+SPREAD_SECONDS = 5.0  # in which the attackers come
 _HEAD = b"POST /classify?top_k=1000 HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -87,10 +88,12 @@ async def attack(port: int, slow_heads: int, slow_bodies: int, bombs_per_second:
         await asyncio.sleep(0.5)
 
     counts = {slow_head: slow_heads, slow_body: slow_bodies, bomb: bombs_per_second, garbage: 10}
-    await asyncio.gather(*(_repeat(deed) for deed, count in counts.items() for _ in range(count)))
+    deeds = [deed for deed, count in counts.items() for _ in range(count)]
+    await asyncio.gather(*(_repeat(deed, noise.uniform(0, SPREAD_SECONDS)) for deed in deeds))
 
 
-async def _repeat(deed: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(deed: Callable[[], Awaitable[None]], delay: float) -> None:
+    await asyncio.sleep(delay)
     while True:
         with contextlib.suppress(OSError):
             await deed()

@@ -175,7 +175,7 @@ def attacked(port: int) -> Iterator[None]:
     arguments = map(str, (port, _SLOW_HEADS, _SLOW_BODIES, _BOMBS_PER_SECOND))
     command = [sys.executable, "-m", "benchmarks.serve_attack", *arguments]
     with workers.running(command, stderr=subprocess.DEVNULL):
-        time.sleep(2)  # until its connections are there
+        time.sleep(serve_attack.SPREAD_SECONDS + 1)
         yield
 
 
