@@ -26,18 +26,25 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tests.slow.campaign import (
+    classification,
     conversion,
     damage,
     disk,
+    exports,
     fuzz_commands,
+    fuzz_http,
     fuzz_images,
+    serving,
     signals,
     training,
     trials,
 )
 from tests.slow.campaign.trials import KINDS, Outcome, Row
 
-MODULES = (training, conversion, signals, disk, damage, fuzz_images, fuzz_commands)
+MODULES = (
+    *(training, conversion, exports, classification, signals, serving, disk, damage),
+    *(fuzz_images, fuzz_http, fuzz_commands),
+)
 ROWS = tuple(row for module in MODULES for row in module.ROWS)
 
 

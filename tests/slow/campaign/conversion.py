@@ -1,7 +1,6 @@
 """Conversions that are killed: at random moments, and at every call that changes files."""
 
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from core import files
 from core.errors import DataError
 from datasets.spec import MANIFEST
 from tests.slow.campaign import calls
-from tests.slow.campaign.processes import COLD_SECONDS, CONVERT, Script, run
+from tests.slow.campaign.processes import CONVERT, Script, kill_at_random, run, seconds
 from tests.slow.campaign.trials import Row, Trial
 
 NAME = "tiny"
@@ -130,32 +129,20 @@ def check_again(trial: Trial, directory: Path) -> None:
 
 def seconds_of_conversion(trial: Trial) -> float:
     """How long the conversion takes in a fork, if nothing delays it."""
-
-    def make(directory: Path) -> None:
-        new_dataset(trial)
-        took = []
-        for number in range(3):
-            started = time.monotonic()
-            flags = new_flags(trial, trial.directory / f"timed{number}")
-            Script(trial, CONVERT, *flags, cold=False).finish({0})
-            took.append(time.monotonic() - started)
-        (directory / "seconds").write_text(str(min(took)))
-
-    return float((trial.once("seconds_of_conversion", make) / "seconds").read_text())
+    new_dataset(trial)
+    return seconds(trial, "conversion", CONVERT, lambda place: new_flags(trial, place))
 
 
 def killed_at_random(trial: Trial) -> None:
     """A kill at a random moment of a conversion."""
     older = trial.number % 2 == 1
-    life = seconds_of_conversion(trial) + COLD_SECONDS * trial.cold
-    while True:
-        directory = prepare(trial, older)
-        script = Script(trial, CONVERT, *new_flags(trial, directory))
-        script.ended(trial.random.uniform(0, life))
-        if script.kill():
-            break
-        shutil.rmtree(directory)  # it was quicker than the kill
-    trial.checked["kills"] += 1
+    directory = trial.directory / "data"
+
+    def begin() -> Script:
+        shutil.rmtree(directory, ignore_errors=True)
+        return Script(trial, CONVERT, *new_flags(trial, prepare(trial, older)))
+
+    kill_at_random(trial, seconds_of_conversion(trial), begin)
     check_undivided(trial, directory, older)
     check_again(trial, directory)
 

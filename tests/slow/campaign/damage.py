@@ -1,12 +1,13 @@
 """Single flipped bits and cut files: found, named, and for a checkpoint got over."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import CheckpointError
 from engine import checkpoints
-from tests.slow.campaign import conversion, training
-from tests.slow.campaign.processes import CONVERT, TRAIN, run
+from tests.slow.campaign import classification, conversion, exports, training
+from tests.slow.campaign.processes import CLASSIFY, CONVERT, TRAIN, run
 from tests.slow.campaign.trials import Row, Trial
 
 Damage = Callable[[Trial, Path], str]  # damages a file at random, and says how
@@ -71,7 +72,25 @@ def _checkpoint_damaged(trial: Trial, damage: Damage) -> None:
     watched.check_end("corrupt")
 
 
+def export_damaged(trial: Trial, damage: Damage) -> None:
+    """An export of which any file is damaged, its checksums too, classifies nothing."""
+    kind = exports.kind_of(trial)
+    directory = trial.directory / "exports"
+    shutil.copytree(exports.undisturbed(trial, kind), directory)
+    path = trial.random.choice(sorted(path for path in directory.rglob("*") if path.is_file()))
+    what = damage(trial, path)
+    output = trial.directory / "predictions.csv"
+    export = exports.path_in(directory, kind)
+    command = classification.flags(trial, export, classification.FEW, output)
+    script = run(trial, CLASSIFY, *command, codes=(0, 5))
+    if trial.expect(script.code == 5, "lost", f"not noticed: {what}"):
+        trial.expect(path.name in script.output(), "lost", f"not named: {what}")
+    trial.checked[kind] += 1
+
+
 ROWS = (
     Row("bit_flips", lambda trial: damaged(trial, _flip), 1000),
     Row("truncations", lambda trial: damaged(trial, _cut), 200),
+    Row("export_bit_flips", lambda trial: export_damaged(trial, _flip), 400),
+    Row("export_truncations", lambda trial: export_damaged(trial, _cut), 80),
 )

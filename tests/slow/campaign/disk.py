@@ -5,13 +5,23 @@ import json
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from core import files
-from tests.slow.campaign import calls, conversion, training
-from tests.slow.campaign.processes import CONVERT, EVALUATE, TRAIN, Script, run
+from tests.slow.campaign import calls, classification, conversion, exports, training
+from tests.slow.campaign.processes import (
+    CLASSIFY,
+    CONVERT,
+    EVALUATE,
+    EXPORT,
+    TRAIN,
+    Script,
+    run,
+)
 from tests.slow.campaign.trials import Row, Trial
 
+SUBJECTS = ("training", "conversion", "evaluation", "export", "classification")
 CODES = (0, 4)  # 0: nothing that counts was to be written after the disk was full
 _OLD_RESULTS = '{"old": true}'
 
@@ -106,6 +116,44 @@ def _after_evaluation(trial: Trial, script: Script, directory: Path) -> None:
     _check_cleared(trial, directory)
 
 
+def export_full(trial: Trial, kind: str) -> None:
+    """The disk is full from the first write of an export on, from the second, ..."""
+    directory = trial.directory / "exports"
+    directory.mkdir()
+    command = exports.flags(trial, kind, directory)
+    exports.table(trial, kind)
+    script = calls.full_from(trial, EXPORT, command, directory, trial.number)
+    _after_export(trial, script, kind, directory)
+
+
+def _after_export(trial: Trial, script: Script, kind: str, directory: Path) -> None:
+    code = script.finish(CODES)
+    trial.checked[f"ended with {code}"] += 1
+    if code:
+        left = [path.name for path in directory.iterdir()]
+        trial.expect(not left, "left-overs", f"after a full disk: {', '.join(left)}")
+    else:
+        exports.check_undivided(trial, kind, directory)
+
+
+def classification_full(trial: Trial) -> None:
+    """The disk is full from the first write of a classification on, from the second, ..."""
+    directory = classification.prepare(trial, older=True)
+    few = classification.FEW
+    command = classification.command(trial, few, directory, "copies")
+    classification.table(trial, few)
+    script = calls.full_from(trial, CLASSIFY, command, directory, trial.number)
+    _after_classification(trial, script, few, directory)
+
+
+def _after_classification(trial: Trial, script: Script, images: str, directory: Path) -> None:
+    trial.checked[f"ended with {script.finish(CODES)}"] += 1
+    _check_cleared(trial, directory)
+    half = list((directory / "copies").rglob(".tmp-*"))
+    trial.expect(not half, "left-overs", f"{len(half)} half-written copies")
+    classification.check_undivided(trial, directory, images, older=True)
+
+
 @contextlib.contextmanager
 def small_disk(directory: Path, size: int) -> Iterator[bool]:
     """A file system of so many bytes in place of a directory; False if that is not allowed."""
@@ -122,10 +170,10 @@ def small_disk(directory: Path, size: int) -> Iterator[bool]:
 def limited(trial: Trial) -> None:
     """Files cannot grow beyond a random size, or the disk has a random size (that needs root)."""
     size = int(10 ** trial.random.uniform(4, 7))
-    subject = ("training", "conversion", "evaluation")[trial.number % 3]
+    subject = SUBJECTS[trial.number % len(SUBJECTS)]
     place = trial.directory / "place"
     place.mkdir()
-    if trial.number // 3 % 2:
+    if trial.number // len(SUBJECTS) % 2:
         with small_disk(place, size) as allowed:
             if allowed:
                 _on_small_disk(trial, subject, place, before=None)
@@ -150,6 +198,18 @@ def _on_small_disk(
         directory = _results(trial)
         script = Script(trial, EVALUATE, *_evaluation(trial, directory), before=before)
         _after_evaluation(trial, script, directory)
+    elif subject == "export":
+        kind = exports.kind_of(trial)
+        exports.table(trial, kind)
+        command = exports.flags(trial, kind, place)
+        _after_export(trial, Script(trial, EXPORT, *command, before=before), kind, place)
+    elif subject == "classification":
+        (place / "predictions.csv").write_bytes(classification.OLDER)
+        images = classification.ALL
+        command = classification.command(trial, images, place, "copies")
+        classification.table(trial, images)
+        script = Script(trial, CLASSIFY, *command, before=before)
+        _after_classification(trial, script, images, place)
     else:
         watched = training.Watched(trial, training.reference(trial, training.SMALL), place)
         command = training.flags(trial, training.SMALL, place)
@@ -162,5 +222,7 @@ ROWS = (
     Row("disk_full_training", training_full),
     Row("disk_full_events", events_full),
     Row("disk_full_evaluation", evaluation_full),
-    Row("disk_full_sizes", limited, 120),
+    Row("disk_full_classification", classification_full),
+    *(Row(f"disk_full_export_{kind}", partial(export_full, kind=kind)) for kind in exports.NAMES),
+    Row("disk_full_sizes", limited, 200),
 )

@@ -4,6 +4,7 @@ import random
 import re
 import resource
 import shlex
+import signal
 import string
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -11,15 +12,27 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+import classify_images
 import download_and_convert_data
+import export_inference_graph
+import serve_image_classifier
 from core import files
 from datasets.spec import MANIFEST, Dataset
 from engine import checkpoints, flags
-from tests.slow.campaign import conversion, training
-from tests.slow.campaign.processes import CONVERT, EVALUATE, TRAIN, Script
+from tests.slow.campaign import conversion, exports, serving, training
+from tests.slow.campaign.processes import (
+    CLASSIFY,
+    CONVERT,
+    EVALUATE,
+    EXPORT,
+    SERVE,
+    TRAIN,
+    Script,
+)
 from tests.slow.campaign.trials import Row, Trial
 
 CODES = frozenset({0, 2, 3, 4, 5, 6, 7, 8})
+STOPPED = 128 + signal.SIGTERM  # a server that has listened
 PATIENCE = 120.0
 MEMORY = 20 << 30  # bytes of addresses, stacks of threads among them, that a script may take
 
@@ -27,12 +40,15 @@ _DEFINE = {
     CONVERT: download_and_convert_data.define_flags,
     TRAIN: flags.define_training,
     EVALUATE: flags.define_evaluation,
+    CLASSIFY: classify_images.define,
+    EXPORT: export_inference_graph.define,
+    SERVE: serve_image_classifier.define,
 }
 # What a script writes to is told first, and in what follows every path is relative: nothing is
 # written outside of the trial's directory, whatever is made of the rest.
-_WRITTEN = ("--train_dir=", "--eval_dir=", "--checkpoint_path=")
-# With any value, these have a script run or wait for ever, as asked.
-_ENDLESS = ("max_number_of_steps", "eval_interval_secs")
+_WRITTEN = ("--train_dir=", "--eval_dir=", "--checkpoint_path=", "--output=")
+# With any value, these have a script run or wait for ever, or replace a file, as asked.
+_OBEYED = ("max_number_of_steps", "eval_interval_secs", "output")
 _SHORT = ["--max_number_of_steps=12"] * 2  # twice: a flag without its value takes the first
 
 _TYPED = {
@@ -57,7 +73,7 @@ def _types(script: str) -> dict[str, str]:
     """The type of each flag of a script."""
     defined = absl_flags.FlagValues()
     _DEFINE[script](defined)
-    names = (name for name in sorted(defined) if name not in _ENDLESS)
+    names = (name for name in sorted(defined) if name not in _OBEYED)
     return {name: defined[name].flag_type() for name in names}
 
 
@@ -92,12 +108,19 @@ def _valid(trial: Trial) -> tuple[str, list[str]]:
     )
     convert = ["--dataset_name=tiny", "--image_dir=pictures", "--dataset_dir=new_data"]
     evaluate = ["--checkpoint_path=run", "--eval_dir=eval", "--dataset_dir=data"]
+    classify = ["--output=predictions.csv", "--checkpoint_path=run", "--copy_to=copies"]
+    kind = chance.choice(exports.NAMES)
+    export = exports.path_in(Path("exports"), kind)
     return chance.choice(
         (
             (CONVERT, convert),
             (CONVERT, ["--verify", "--dataset_dir=data"]),
             (TRAIN, [train_dir, *train, "--dataset_dir=data"]),
             (EVALUATE, evaluate),
+            (CLASSIFY, [*classify, f"--images={chance.choice(('pictures', 'pictures/*/1*'))}"]),
+            (EXPORT, ["--checkpoint_path=run", f"--format={kind}", f"--output_file={export}"]),
+            (EXPORT, ["--model_name=lenet", "--dataset_name=mnist", "--output_file=graph.pb"]),
+            (SERVE, ["--checkpoint_path=run", "--port=0"]),
         )
     )
 
@@ -158,7 +181,11 @@ def garbled(trial: Trial) -> None:
     line = [*line, *(_SHORT if script == TRAIN else [])]
     print(script, shlex.join(line).encode(errors="backslashreplace").decode(), flush=True)
     running = Script(trial, script, *line, before=_limit_memory())
-    trial.checked[f"ended with {running.finish(CODES, PATIENCE)}"] += 1
+    codes = CODES
+    if script == SERVE and running.wait_until(lambda: serving.listens(running)):
+        running.signal(signal.SIGTERM)
+        codes = {STOPPED}
+    trial.checked[f"ended with {running.finish(codes, PATIENCE)}"] += 1
     bad = list(_unreadable(trial.directory))
     trial.expect(not bad, "lost", f"no longer whole: {', '.join(bad)}")
 

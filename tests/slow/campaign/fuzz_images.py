@@ -3,6 +3,7 @@
 import collections
 import csv
 import io
+import itertools
 import random
 import re
 import resource
@@ -93,7 +94,7 @@ def _parts(data: bytes, kind: str) -> list[slice]:
         starts = [i for i in range(len(data) - 1) if data[i] == 0xFF and data[i + 1] >= 0xC0]
     else:
         starts = list(range(0, len(data), max(8, len(data) // 12)))
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise([*starts, len(data)])]
 
 
 def _sizes(data: bytes, kind: str) -> list[tuple[int, str]]:
@@ -121,20 +122,23 @@ def _with_checksums(data: bytearray) -> bytearray:
     return data
 
 
-def _flip_bits(data: bytearray, chance: random.Random) -> bytearray:
+def flip_bits(data: bytearray, chance: random.Random) -> bytearray:
+    """One bit flipped, or a few."""
     for _ in range(chance.choice((1, 1, 2, 8, 50))):
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
     return data
 
 
-def _overwrite(data: bytearray, chance: random.Random) -> bytearray:
+def overwrite(data: bytearray, chance: random.Random) -> bytearray:
+    """A stretch overwritten."""
     at = chance.randrange(len(data))
     length = chance.randint(1, 40)
     data[at : at + length] = chance.choice((chance.randbytes(length), b"\xff" * length))
     return data
 
 
-def _cut(data: bytearray, chance: random.Random) -> bytearray:
+def cut(data: bytearray, chance: random.Random) -> bytearray:
+    """The end cut off."""
     return data[: chance.choice((chance.randrange(len(data)), len(data) - chance.randint(1, 12)))]
 
 
@@ -147,11 +151,11 @@ def mutated(chance: random.Random) -> tuple[str, bytes]:
             case 0:
                 data += chance.randbytes(chance.randint(1, 100))
             case 1:
-                data = _flip_bits(data, chance)
+                data = flip_bits(data, chance)
             case 2:
-                data = _overwrite(data, chance)
+                data = overwrite(data, chance)
             case 3:
-                data = _cut(data, chance)
+                data = cut(data, chance)
             case 4 | 5:
                 parts = _parts(bytes(data), kind) or [slice(0, len(data))]
                 one, other = chance.choice(parts), chance.choice(parts)
@@ -178,7 +182,7 @@ def bombs() -> Iterator[bytes]:
         yield bytes(_with_checksums(data) if kind == "PNG" else data)
 
 
-def _examine(files: list[bytes], answers: Connection) -> None:
+def _examine(files: list[bytes], max_pixels: int, answers: Connection) -> None:
     """In a process of its own: reads each file, and tells what came of it and the seconds."""
     limit = MEMORY + 1024 * int(re.search(r"VmSize:\s*(\d+)", _STATUS.read_text())[1])
     with tf.Graph().as_default(), tf.Session() as session:
@@ -190,7 +194,7 @@ def _examine(files: list[bytes], answers: Connection) -> None:
         for data in files:
             started = time.monotonic()
             try:
-                image = images.load(data)
+                image = images.load(data, max_pixels)
                 what = "read"
             except DataError as error:
                 what = f"refused: {error.what}"
@@ -212,14 +216,21 @@ def _compare(image: images.EncodedImage, decode: Callable[[], list[np.ndarray]])
     return "read"
 
 
-def examine(trial: Trial, files: list[bytes]) -> list[tuple[str, float]]:
+def examine(
+    trial: Trial, files: list[bytes], max_pixels: int = images.MAX_PIXELS
+) -> list[tuple[str, float]]:
     """What becomes of each file, and the seconds that took.
+
+    Args:
+        trial: whose files they are.
+        files: their contents.
+        max_pixels: as a conversion takes it.
 
     Raises:
         Failed: a file makes the process hang, die or raise anything but DataError; it is kept.
     """
     answers, theirs = fork.Pipe(duplex=False)
-    process = fork.Process(target=_examine, args=(files, theirs))
+    process = fork.Process(target=_examine, args=(files, max_pixels, theirs))
     process.start()
     theirs.close()
     results: list[tuple[str, float]] = []

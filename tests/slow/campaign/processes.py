@@ -17,6 +17,9 @@ from tests.slow.campaign.trials import ROOT, Failed, Trial
 CONVERT = "download_and_convert_data.py"
 TRAIN = "train_image_classifier.py"
 EVALUATE = "eval_image_classifier.py"
+CLASSIFY = "classify_images.py"
+EXPORT = "export_inference_graph.py"
+SERVE = "serve_image_classifier.py"
 
 COLD_SECONDS = 4.0  # what importing TensorFlow adds to the life of a new process, about
 PATIENCE = 240.0  # seconds after which a script hangs
@@ -163,6 +166,46 @@ def run(trial: Trial, name: str, *arguments: str, codes: Collection[int] = (0,))
     script = Script(trial, name, *arguments)
     script.finish(codes)
     return script
+
+
+def seconds(trial: Trial, subject: str, name: str, flags: Callable[[Path], list[str]]) -> float:
+    """How long a script takes in a fork, if nothing delays it; measured once.
+
+    Args:
+        trial: whose scripts are measured, if no trial has done so.
+        subject: tells apart what one script does.
+        name: the script.
+        flags: its command line, by the directory to write to.
+    """
+
+    def make(directory: Path) -> None:
+        took = []
+        for number in range(3):
+            place = trial.directory / f"timed{number}"
+            place.mkdir()
+            command = flags(place)
+            started = time.monotonic()
+            Script(trial, name, *command, cold=False).finish({0})
+            took.append(time.monotonic() - started)
+        (directory / "seconds").write_text(str(min(took)))
+
+    return float((trial.once(f"seconds_of_{subject}", make) / "seconds").read_text())
+
+
+def kill_at_random(trial: Trial, life: float, begin: Callable[[], Script]) -> None:
+    """Kills a script at a random moment of its life.
+
+    Args:
+        trial: whose random numbers decide.
+        life: seconds it takes in a fork.
+        begin: starts it; once more, if it was quicker than the kill.
+    """
+    while True:
+        script = begin()
+        script.ended(trial.random.uniform(0, life + COLD_SECONDS * script.cold))
+        if script.kill():
+            trial.checked["kills"] += 1
+            return
 
 
 def _tail(output: str) -> str:

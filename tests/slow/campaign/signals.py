@@ -1,11 +1,12 @@
 """SIGTERM and SIGINT at random moments: the step just finished is saved, and nothing is lost."""
 
 import signal
+from pathlib import Path
 
 from core import files
 from engine import checkpoints
-from tests.slow.campaign import conversion, training
-from tests.slow.campaign.processes import CONVERT, TRAIN, Script, run
+from tests.slow.campaign import classification, conversion, exports, training
+from tests.slow.campaign.processes import CLASSIFY, CONVERT, EXPORT, TRAIN, Script, run
 from tests.slow.campaign.trials import Row, Trial
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
@@ -59,14 +60,54 @@ def _conversion_stopped(trial: Trial, number: int) -> None:
     directory = conversion.prepare(trial, older)
     life = conversion.seconds_of_conversion(trial)
     script = _begin(trial, CONVERT, conversion.new_flags(trial, directory))
+    _stop(trial, script, number, life, directory)
+    conversion.check_undivided(trial, directory, older)
+    conversion.check_again(trial, directory)
+
+
+def _stop(trial: Trial, script: Script, number: int, life: float, directory: Path) -> None:
+    """Sends a signal at a random moment of a script's life; it clears away what it began."""
     script.ended(trial.random.uniform(0, life))
     script.signal(number)
     code = script.finish({0, 128 + number}, 60)
     left = [path.name for path in files.unfinished(directory)]
     trial.expect(not left, "left-overs", f"after the signal: {', '.join(left)}")
     trial.checked[f"ended with {code}"] += 1
-    conversion.check_undivided(trial, directory, older)
-    conversion.check_again(trial, directory)
 
 
-ROWS = (Row("signals", stopped, 100),)
+def inference_stopped(trial: Trial) -> None:
+    """Half of the trials are exports, the others classifications."""
+    number = NUMBERS[trial.number % 2]
+    if trial.number // 2 % 2:
+        _export_stopped(trial, number)
+    else:
+        _classification_stopped(trial, number)
+
+
+def _export_stopped(trial: Trial, number: int) -> None:
+    kind = exports.kind_of(trial)
+    directory = trial.directory / "exports"
+    directory.mkdir()
+    exports.table(trial, kind)
+    life = exports.seconds_of_export(trial, kind)
+    script = _begin(trial, EXPORT, exports.flags(trial, kind, directory))
+    _stop(trial, script, number, life, directory)
+    exports.check_undivided(trial, kind, directory)
+    exports.check_again(trial, kind, directory)
+
+
+def _classification_stopped(trial: Trial, number: int) -> None:
+    directory = classification.prepare(trial, older=True)
+    images = classification.ALL
+    classification.table(trial, images)
+    life = classification.seconds_of_classification(trial, "copies")
+    script = _begin(trial, CLASSIFY, classification.command(trial, images, directory, "copies"))
+    _stop(trial, script, number, life, directory)
+    classification.check_undivided(trial, directory, images, older=True)
+    classification.check_again(trial, directory, images)
+
+
+ROWS = (
+    Row("signals", stopped, 100),
+    Row("inference_signals", inference_stopped, 20),
+)
