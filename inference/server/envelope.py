@@ -50,7 +50,7 @@ class Envelope:
             response = answer(error, scope["state"]["request_id"])
             await response(scope, exchange.receive, exchange.send)
         route = getattr(scope.get("route"), "path", "other")
-        self._observe(route, exchange.status, time.monotonic() - started)
+        self._observe(route, exchange.status, (exchange.answered or time.monotonic()) - started)
 
     async def _failure(self, scope: Scope, exchange: "_Exchange") -> RequestError | None:
         """Lets the application answer; what remains to be answered, if it does not."""
@@ -90,6 +90,7 @@ class _Exchange:
         self._extra = [*HEADERS, (b"x-request-id", scope["state"]["request_id"].encode())]
         self._receive, self._send = receive, send
         self.status = 0  # none yet; stays so for a client that has gone
+        self.answered = 0.0  # when, on the monotonic clock
 
     async def receive(self) -> Message:
         """The application's view of the request."""
@@ -100,7 +101,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Takes the application's answer."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status, self.answered = message["status"], time.monotonic()
             is_last = self._has_more or self._is_stopping()
             close = [_CLOSE] if is_last else []
             message["headers"] = [*message["headers"], *self._extra, *close]

@@ -30,7 +30,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "request_seconds",
-            "From the head of a request to the end of its answer.",
+            "From the head of a request to its answer.",
             ["route"],
             buckets=_SECONDS,
             registry=registry,
