@@ -127,6 +127,17 @@ def ranked(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int) -> l
     return [Prediction(classes[label], int(label), probabilities[label]) for label in order]
 
 
+def as_json(predictions: list[Prediction]) -> list[dict[str, Any]]:
+    """Predictions as they stand in JSON.
+
+    Probabilities are the numbers with the shortest text that means the same float32, as in CSV.
+    """
+    return [
+        {"class": name, "label": label, "probability": float(str(probability))}
+        for name, label, probability in predictions
+    ]
+
+
 def _writer(
     file: IO[str], suffix: str, top_k: int, escape_formulas: bool
 ) -> Callable[[Row, list[Prediction]], None]:
@@ -134,11 +145,7 @@ def _writer(
     if suffix == ".json":
 
         def write_json(row: Row, best: list[Prediction]) -> None:
-            # Shortest text that is the same float32.
-            predictions = [
-                {"class": name, "label": label, "probability": float(str(probability))}
-                for name, label, probability in best
-            ]
+            predictions = as_json(best)
             first = predictions[0] if best else {"class": None, "probability": None}
             line = {
                 "path": row.content.picture.name,

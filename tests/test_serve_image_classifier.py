@@ -201,6 +201,14 @@ def test_without_a_usable_model_it_never_listens(run_script, colour_run, tmp_pat
         assert result.stderr.count("\n") == 1
 
 
+def test_a_damaged_newest_checkpoint_is_passed_over(serve, colour_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(colour_run, run)
+    os.truncate(run / "model.ckpt-60.data-00000-of-00001", 1000)
+    server = serve(f"--checkpoint_path={run}")
+    assert json.loads(server.get("/healthz"))["model"]["version"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [

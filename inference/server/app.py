@@ -18,6 +18,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from inference import classification
 from inference.predictor import Model
 from inference.server import schema, tensorflow_serving
 from inference.server.bodies import MULTIPART_BYTES, Bodies, file_of_form, too_large
@@ -104,10 +105,8 @@ def _add_classify(app: FastAPI, service: Service) -> None:
             with service.models.lease() as predictor:
                 (row,) = await service.classifier.probabilities([upload], predictor)
                 names = predictor.model.class_names
-        predictions = [
-            {"class": names[label], "label": label, "probability": float(row[label])}
-            for label in (-row).argsort(kind="stable")[:top_k].tolist()
-        ]
+        ranked = classification.ranked(row, names, top_k)
+        predictions = classification.as_json(ranked)
         best = {key: predictions[0][key] for key in ("class", "probability")}
         model = {"name": service.name, "version": predictor.model.version}
         return {**best, "predictions": predictions, "model": model}

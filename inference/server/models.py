@@ -41,21 +41,21 @@ def newest(path: str) -> Version:
     return Version(concrete, (status.st_mtime_ns, status.st_ino))
 
 
-def opened(version: Version) -> Predictor:
-    """Opens a version, and predicts a picture with it, which also readies it for the first request.
+def opened(path: str) -> Predictor:
+    """Opens a model, and predicts a picture with it, which also readies it for the first request.
 
     Raises:
         CheckpointError: there is no usable model.
         DivergedError: its outputs are not finite.
     """
-    predictor = predictors.open_model(version.path)
+    predictor = predictors.open_model(path)
     try:
         probabilities = predictor.probabilities([blank(predictor.model)])
         expected = (1, len(predictor.model.class_names))
         if probabilities.shape != expected:
             raise CheckpointError(
                 f"its outputs have the shape {probabilities.shape}, not {expected}",
-                where=version.path,
+                where=path,
             )
     except BaseException:
         predictor.close()
@@ -153,7 +153,7 @@ class Models:
                 return
             if version == self._failed and time.monotonic() < self._retry_at:
                 return
-            predictor = await asyncio.to_thread(opened, version)
+            predictor = await asyncio.to_thread(opened, version.path)
             try:
                 self._check_classes(predictor.model)
             except ClassifierError:

@@ -51,7 +51,8 @@ def run(config: Any, bound: socket.socket, report: Report) -> None:
         MachineError: the address is in use, or no pictures can be decoded.
     """
     version = models.newest(config.checkpoint_path)
-    predictor = models.opened(version)
+    # As it was given: of a run directory, the checkpoint before one that is damaged will do.
+    predictor = models.opened(config.checkpoint_path)
     _allow_files(2 * config.max_connections + _FILES_BESIDE)
     stopping = threading.Event()
     with _stopped_by_signal(stopping):

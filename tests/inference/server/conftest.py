@@ -110,7 +110,7 @@ def running(path, *arguments, connections=None, change=lambda parts: parts, open
     server = RunningServer(bound)
     listening = threading.Event()
     version = models.newest(str(path))
-    predictor = opened(version)
+    predictor = opened(str(path))
 
     async def serve():
         async with serving.service(config, version, predictor) as parts:

@@ -46,7 +46,7 @@ def encoded(format_, size=(16, 12), mode="RGB", colour="red", **options):
 @pytest.fixture(scope="module")
 def expected(colour_run, picture):
     """The probabilities of the three pictures, worked out without a server."""
-    predictor = models.opened(models.newest(str(colour_run)))
+    predictor = models.opened(str(colour_run))
     try:
         return predictor.probabilities([picture(name) for name in COLOURS])
     finally:
@@ -365,8 +365,8 @@ def test_errors_tell_nothing_about_the_machine(server, png_header, picture):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_a_number_is_never_sent(run_server, colour_run, picture, value):
-    def opened(version):
-        predictor = models.opened(version)
+    def opened(path):
+        predictor = models.opened(path)
         broken = np.full([1, 3], value, np.float32)
         return Predictor(predictor.model, lambda _: broken, predictor.close)
 
@@ -378,8 +378,8 @@ def test_what_is_not_a_number_is_never_sent(run_server, colour_run, picture, val
 
 
 def test_a_bug_is_an_error_500_and_the_server_lives(run_server, colour_run, picture):
-    def opened(version):
-        predictor = models.opened(version)
+    def opened(path):
+        predictor = models.opened(path)
 
         def run(_):
             raise RuntimeError("secret of /the/machine")

@@ -45,7 +45,7 @@ def serving(path, events=None):
     with (
         ThreadPoolExecutor(1) as thread,
         contextlib.closing(
-            Models(str(path), version, models.opened(version), thread, **observe)
+            Models(str(path), version, models.opened(str(path)), thread, **observe)
         ) as served,
     ):
         yield served
