@@ -46,9 +46,12 @@ _DEFINE = {
 }
 # What a script writes to is told first, and in what follows every path is relative: nothing is
 # written outside of the trial's directory, whatever is made of the rest.
-_WRITTEN = ("--train_dir=", "--eval_dir=", "--checkpoint_path=", "--output=")
-# With any value, these have a script run or wait for ever, or replace a file, as asked.
-_OBEYED = ("max_number_of_steps", "eval_interval_secs", "output")
+_WRITTEN = (
+    *("--train_dir=", "--eval_dir=", "--checkpoint_path="),
+    *("--output=", "--copy_to=", "--output_file="),
+)
+# With any value, these have a script run or wait for ever, or write beside a checkpoint, as asked.
+_OBEYED = ("max_number_of_steps", "eval_interval_secs", "output", "copy_to", "output_file")
 _SHORT = ["--max_number_of_steps=12"] * 2  # twice: a flag without its value takes the first
 
 _TYPED = {
@@ -79,6 +82,8 @@ def _types(script: str) -> dict[str, str]:
 
 def _value(script: str, name: str, chance: random.Random) -> str:
     """A value for a flag, mostly of its type."""
+    if name == "flagfile":  # not any: /dev/full would be read until the memory is full
+        return chance.choice(_FLAGFILES)
     values = _TYPED.get(_types(script).get(name, ""), _VALUES)
     return chance.choice(values if chance.random() < 0.8 else _VALUES)
 
@@ -108,7 +113,7 @@ def _valid(trial: Trial) -> tuple[str, list[str]]:
     )
     convert = ["--dataset_name=tiny", "--image_dir=pictures", "--dataset_dir=new_data"]
     evaluate = ["--checkpoint_path=run", "--eval_dir=eval", "--dataset_dir=data"]
-    classify = ["--output=predictions.csv", "--checkpoint_path=run", "--copy_to=copies"]
+    classify = ["--output=predictions.csv", "--copy_to=copies", "--checkpoint_path=run"]
     kind = chance.choice(exports.NAMES)
     export = exports.path_in(Path("exports"), kind)
     return chance.choice(
@@ -118,8 +123,8 @@ def _valid(trial: Trial) -> tuple[str, list[str]]:
             (TRAIN, [train_dir, *train, "--dataset_dir=data"]),
             (EVALUATE, evaluate),
             (CLASSIFY, [*classify, f"--images={chance.choice(('pictures', 'pictures/*/1*'))}"]),
-            (EXPORT, ["--checkpoint_path=run", f"--format={kind}", f"--output_file={export}"]),
-            (EXPORT, ["--model_name=lenet", "--dataset_name=mnist", "--output_file=graph.pb"]),
+            (EXPORT, [f"--output_file={export}", "--checkpoint_path=run", f"--format={kind}"]),
+            (EXPORT, ["--output_file=graph.pb", "--model_name=lenet", "--dataset_name=mnist"]),
             (SERVE, ["--checkpoint_path=run", "--port=0"]),
         )
     )
@@ -141,7 +146,7 @@ def _garble(line: list[str], script: str, chance: random.Random) -> list[str]:
         case 2:
             return [*before, value, *after]
         case 3:
-            return [*before, f"--flagfile={chance.choice(_FLAGFILES)}", *after]
+            return [*before, f"--flagfile={_value(script, 'flagfile', chance)}", *after]
         case 4 if after:
             return [*before, *after[1:]]
         case 5 if after:
