@@ -36,7 +36,13 @@ def define(flag_values: absl_flags.FlagValues) -> None:
     flags.define_image_limits(group)
     flags.define_model(flag_values)
     group = Group("Pictures and classes (as the model: read from a run's run.json)", flag_values)
-    group.integer("image_size", None, "Height and width, pixels; default: the net's own.", lower=1)
+    group.integer(
+        "image_size",
+        None,
+        "Height and width, pixels; default: the net's own.",
+        lower=1,
+        upper=flags.LARGEST_IMAGE,
+    )
     group.string("dataset_name", "imagenet", "Tells the classes, with --dataset_dir by name.")
     group.string("dataset_dir", "", "Directory of the converted dataset; default: the run's.")
     group = Group("Graph without weights (no --checkpoint_path)", flag_values)

@@ -50,13 +50,9 @@ def atomic_write(
 def atomic_new(path: str | os.PathLike) -> Iterator[Path]:
     """The name of a temporary sibling, which becomes `path` when the block succeeds.
 
-    The block makes a file of it, or a directory of files; nothing may stand at `path`. What
-    processes that were killed have left of the same path is removed first.
+    The block makes a file of it, or a directory of files; nothing may stand at `path`.
     """
     path = Path(path)
-    for left in path.parent.glob(f"{_STAGING}*-{glob.escape(path.name)}"):
-        if not _is_running(int(left.name.removeprefix(_STAGING).partition("-")[0])):
-            _remove(left)
     temporary = path.with_name(f"{_STAGING}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
@@ -70,8 +66,13 @@ def atomic_new(path: str | os.PathLike) -> Iterator[Path]:
             _remove(temporary)
 
 
-def _is_running(process: int) -> bool:
-    return Path(f"/proc/{process}").exists()
+def sweep_path(path: str | os.PathLike) -> None:
+    """Removes what processes that were killed have left of writing a path."""
+    path = Path(path)
+    for left in path.parent.glob(f"{_STAGING}*-{glob.escape(path.name)}"):
+        process = left.name.removeprefix(_STAGING).partition("-")[0]
+        if not Path(f"/proc/{process}").exists():
+            _remove(left)
 
 
 def _remove(path: Path) -> None:

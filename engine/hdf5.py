@@ -27,14 +27,14 @@ def is_hdf5(path: str) -> bool:
 
 
 def write(path: Path, variables: Mapping[str, np.ndarray], run: Mapping) -> None:
-    """Writes a new file.
+    """Writes a new file, at once: a disk that fills while HDF5 writes can end the process.
 
     Args:
         path: the file.
         variables: arrays by name, among them `global_step`.
         run: the content of run.json.
     """
-    with h5py.File(path, "w-") as file:
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:  # in memory
         for name, value in variables.items():
             # A checksum takes storage in chunks, which scalars and empty arrays cannot have.
             file.create_dataset(
@@ -42,6 +42,10 @@ def write(path: Path, variables: Mapping[str, np.ndarray], run: Mapping) -> None
             )
         file.attrs["run_json"] = json.dumps(run, ensure_ascii=False)
         file.attrs["variables"] = json.dumps(list(variables))
+        file.flush()
+        content = file.id.get_file_image()
+    with path.open("xb") as file:
+        file.write(content)
 
 
 class Reader:

@@ -119,12 +119,17 @@ def describe(dataset: LoadedSplit, config: Any) -> Run:
         depth_multiplier=config.depth_multiplier,
         stem_stride=config.stem_stride,
     )
+    check_num_classes(run)
+    return run
+
+
+def check_num_classes(run: Run) -> None:
+    """FlagError if --labels_offset leaves no two classes."""
     if run.num_classes < 2:
         raise FlagError(
-            f"{dataset.num_classes} classes less --labels_offset={config.labels_offset} leave "
+            f"{len(run.class_names)} classes less --labels_offset={run.labels_offset} leave "
             f"{run.num_classes}, need at least 2"
         )
-    return run
 
 
 def finished(config: Any) -> bool:

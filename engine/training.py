@@ -267,6 +267,6 @@ def _divergence_named(
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        if "summary histogram" not in str(error):
+        if "histogram for" not in str(error).lower():
             raise
         raise writer.diverged(session, f"a layer is not finite at step {step}") from None

@@ -57,12 +57,16 @@ def classify(predictor: Predictor, found: list[Picture], config: Any) -> Summary
 
     Raises:
         DivergedError: the model's outputs are not finite.
+        FlagError: --output is something else than a file.
         MachineError: the disk is full.
     """
     classes = predictor.model.class_names
     top_k = min(config.top_k, len(classes))
-    output = Path(config.output)
+    output = Path(os.path.realpath(config.output))  # of a link, what it points to is replaced
+    if output.exists() and not output.is_file():
+        raise FlagError("not a file", where=config.output, remedy="pass another --output")
     files.make_directory(output.parent)
+    files.sweep_path(output)
     count = unreadable = 0
     first_problem = ""
     with files.atomic_write(output) as file, progress.bar("Classifying", len(found)) as advance:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,10 @@ def export(config: Any) -> Report:
     exported = source.read(config.checkpoint_path, _run_of(config), _machine(config))
     calibration = _calibration(exported, config) if config.quantize else []
     files.make_directory(path.parent)
-    with files.atomic_new(path) as temporary:
+    sums = Path(f"{path}{predictor.SUMS}")
+    for written in (path, sums):
+        files.sweep_path(written)
+    with _removed_on_failure(sums), files.atomic_new(path) as temporary:
         try:
             load(FORMATS[config.format].write)(exported, temporary, calibration)
         except (tf.errors.OpError, OSError) as error:
@@ -96,8 +100,18 @@ def export(config: Any) -> Report:
         size = sum(file.stat().st_size for file in (temporary, *temporary.rglob("*")))
         if temporary.is_file():
             line = f"{files.sha256(temporary)}  {path.name}\n"
-            files.write_text(f"{path}{predictor.SUMS}", line)
+            files.write_text(sums, line)
     return Report(path, size, difference)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    """Removes a file if the block fails."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def write_graph(config: Any) -> Path:
@@ -167,7 +181,7 @@ def _run_of(config: Any) -> run_dir.Run:
         checkpoints.candidates(config.checkpoint_path)  # a mistyped path is to be told first
     NETS[config.model_name]
     class_names, channels = _classes(config)
-    return run_dir.Run(
+    run = run_dir.Run(
         dataset_name=config.dataset_name,
         dataset_dir=config.dataset_dir,
         model_name=config.model_name,
@@ -182,6 +196,8 @@ def _run_of(config: Any) -> run_dir.Run:
         depth_multiplier=config.depth_multiplier,
         stem_stride=config.stem_stride,
     )
+    run_dir.check_num_classes(run)
+    return run
 
 
 def _classes(config: Any) -> tuple[tuple[str, ...], int]:

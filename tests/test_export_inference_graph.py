@@ -32,6 +32,7 @@ def test_an_export_is_made_told_and_used(colour_run, colour_folder, run_script, 
         (["--checkpoint_path={tmp}/none", "--output_file={tmp}/x"], 5, "error: no such checkpoint"),
         (["--output_file={tmp}/x", "--format=frozen"], 2, "error: --format goes with"),
         (["--checkpoint_path={run}", "--format=gif"], 2, "error: flag --format=gif"),
+        (["--image_size=10001"], 2, "error: flag --image_size=10001"),
         (["--checkpoint_path={run}", "--output_file=/proc/x"], 4, "error: "),
     ],
 )
@@ -46,13 +47,13 @@ def test_what_is_wrong_is_told_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing(colour_run, run_script, tmp_path, no_file_beyond):
+@pytest.mark.parametrize(("format_", "name"), [("frozen", "x.pb"), ("h5", "x.h5")])
+def test_a_full_disk_leaves_nothing(
+    colour_run, run_script, tmp_path, no_file_beyond, format_, name
+):
+    given = [f"--checkpoint_path={colour_run}", f"--output_file={tmp_path}/{name}"]
     with no_file_beyond(1000):
-        result = run_script(
-            SCRIPT,
-            *(f"--checkpoint_path={colour_run}", f"--output_file={tmp_path}/x.pb"),
-            "--format=frozen",
-        )
+        result = run_script(SCRIPT, *given, f"--format={format_}")
     assert result.returncode == 4
     assert "File too large" in result.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []

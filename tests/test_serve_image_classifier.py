@@ -180,10 +180,11 @@ def test_a_port_in_use_is_told_in_one_line(run_script, colour_run, listens):
     )
 
 
-def test_an_address_of_another_machine_is_told_in_one_line(run_script, colour_run):
-    result = run_script(SERVE, f"--checkpoint_path={colour_run}", "--host=192.0.2.1")
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 64])
+def test_an_address_that_is_not_its_own_is_told_in_one_line(run_script, colour_run, host):
+    result = run_script(SERVE, f"--checkpoint_path={colour_run}", f"--host={host}")
     assert result.returncode == 4
-    assert result.stderr.startswith("error: cannot listen on 192.0.2.1:8501: ")
+    assert result.stderr.startswith(f"error: cannot listen on {host}:8501: ")
     assert result.stderr.count("\n") == 1
 
 
@@ -207,6 +208,15 @@ def test_a_damaged_newest_checkpoint_is_passed_over(serve, colour_run, tmp_path)
     os.truncate(run / "model.ckpt-60.data-00000-of-00001", 1000)
     server = serve(f"--checkpoint_path={run}")
     assert json.loads(server.get("/healthz"))["model"]["version"] == 0
+
+
+def test_limits_have_to_let_pass_what_the_model_takes(run_script, colour_run):
+    given = [f"--checkpoint_path={colour_run}", "--port=0", "--max_image_pixels=63"]
+    result = run_script(SERVE, *given)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "error: --max_image_pixels=63 is less than the 8x8 that the model takes - raise it"
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
         raise failure(host, port, error) from None
     return bound
 
@@ -37,9 +37,9 @@ def is_loopback(bound: socket.socket) -> bool:
     return ipaddress.ip_address(bound.getsockname()[0]).is_loopback
 
 
-def failure(host: str, port: int, error: OSError) -> MachineError:
+def failure(host: str, port: int, error: Exception) -> MachineError:
     """What is told when an address cannot be used."""
     return MachineError(
-        f"cannot listen on {host}:{port}: {error.strerror or error}",
+        f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
         remedy="choose another --port or --host",
     )

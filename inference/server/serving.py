@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from absl import logging
 
+from core.errors import FlagError
 from inference.predictor import Predictor
 from inference.server import addresses, models
 from inference.server.app import Service, create_app
@@ -46,6 +47,7 @@ def run(config: Any, bound: socket.socket, report: Report) -> None:
         report: is told, once the server can be reached, where it is and what it serves.
 
     Raises:
+        FlagError: --max_image_pixels leaves no room for what the model takes.
         CheckpointError: there is no usable model.
         DivergedError: the model's outputs are not finite.
         MachineError: the address is in use, or no pictures can be decoded.
@@ -53,6 +55,12 @@ def run(config: Any, bound: socket.socket, report: Report) -> None:
     version = models.newest(config.checkpoint_path)
     # As it was given: of a run directory, the checkpoint before one that is damaged will do.
     predictor = models.opened(config.checkpoint_path)
+    if predictor.model.image_size**2 > config.max_image_pixels:
+        raise FlagError(
+            f"--max_image_pixels={config.max_image_pixels} is less than the "
+            f"{predictor.model.image_size}x{predictor.model.image_size} that the model takes",
+            remedy="raise it",
+        )
     _allow_files(2 * config.max_connections + _FILES_BESIDE)
     stopping = threading.Event()
     with _stopped_by_signal(stopping):

@@ -200,16 +200,19 @@ def test_a_master_that_is_no_server(make_dataset, train, tmp_path):
     assert error.value.exit_code == ExitCode.FLAGS
 
 
-@pytest.mark.parametrize("cadence", ["--save_interval_steps=1", "--save_interval_steps=100"])
+@pytest.mark.parametrize("rate", ["1e30", "1e308"])  # to NaN, and to infinity
+@pytest.mark.parametrize(
+    "cadence", ["--save_interval_steps=1", "--save_interval_steps=100", "--save_summaries_steps=1"]
+)
 def test_divergence_leaves_a_finite_checkpoint(
-    make_dataset, train, variables_of, tmp_path, cadence
+    make_dataset, train, variables_of, tmp_path, cadence, rate
 ):
-    bad = r"at step \d+; LeNet/\w+/\w+ is not finite .*is the last good checkpoint"
+    bad = r"LeNet/\w+/\w+ is not finite (at step \d+ )?\(.* is the last good checkpoint"
     with pytest.raises(DivergedError, match=bad) as error:
         train(
             make_dataset(),
             tmp_path,
-            *("--max_number_of_steps=20", "--optimizer=sgd", "--learning_rate=1e30", cadence),
+            *("--max_number_of_steps=20", "--optimizer=sgd", f"--learning_rate={rate}", cadence),
         )
     assert error.value.exit_code == ExitCode.DIVERGED
     newest = checkpoints.resolve(str(tmp_path))

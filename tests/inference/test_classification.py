@@ -183,3 +183,26 @@ def test_a_table_that_cannot_be_written_is_told_before_any_work(classify, colour
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="cannot make the directory"):
         classify(colour_folder, "file/x.csv")
+
+
+def test_only_a_file_is_replaced(classify, colour_folder, tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(FlagError, match="not a file"):
+        classify(colour_folder, "pipe.csv")
+    with pytest.raises(FlagError, match="not a file"):
+        classify(colour_folder, "")  # the folder itself
+
+
+def test_of_a_link_the_file_that_it_points_to_is_written(classify, colour_folder, tmp_path):
+    (tmp_path / "link.csv").symlink_to("elsewhere/table.csv")
+    classify(colour_folder, "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(rows(tmp_path / "elsewhere" / "table.csv")) == 13
+
+
+def test_what_a_killed_classification_has_left_is_removed(classify, colour_folder, tmp_path):
+    left = tmp_path / "out" / ".tmp-999999999-abc-predictions.csv"
+    left.parent.mkdir()
+    left.touch()
+    _, path = classify(colour_folder)
+    assert list(left.parent.iterdir()) == [path]

@@ -1,3 +1,4 @@
+import errno
 import shutil
 from pathlib import Path
 
@@ -178,8 +179,23 @@ def test_what_a_killed_export_has_left_is_removed_by_the_next(colour_run, export
     left.write_bytes(b"half")
     of_another = tmp_path / ".tmp-999999999-abc-y.pb"
     of_another.write_bytes(b"half")
+    (tmp_path / ".tmp-999999999-abc-x.pb.sha256").write_bytes(b"half")
     export(colour_run, tmp_path / "x.pb", "--format=frozen")
     assert sorted(p.name for p in tmp_path.iterdir()) == [of_another.name, "x.pb", "x.pb.sha256"]
+
+
+def test_no_checksum_is_left_of_an_export_that_fails_at_the_last_moment(
+    colour_run, export, tmp_path, monkeypatch
+):
+    """The disk fills while the finished file is flushed."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("core.files._sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(colour_run, tmp_path / "x.pb", "--format=frozen")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checkpoint_without_a_run_is_described_by_flags(
@@ -262,6 +278,11 @@ def test_a_graph_can_be_text(write_graph):
 def test_a_graph_needs_to_know_its_classes(write_graph):
     with pytest.raises(FlagError, match=r"nothing tells the classes of|unknown"):
         write_graph("--model_name=lenet", "--dataset_name=pets")
+
+
+def test_a_graph_needs_two_classes(write_graph):
+    with pytest.raises(FlagError, match="10 classes less --labels_offset=9 leave 1"):
+        write_graph("--model_name=lenet", "--dataset_name=mnist", "--labels_offset=9")
 
 
 def test_an_output_file_is_needed():
