@@ -128,7 +128,9 @@ def is_animated(data: bytes) -> bool:
             return True
 
 
-def load(data: bytes, max_pixels: int = MAX_PIXELS) -> EncodedImage:
+def load(
+    data: bytes, max_pixels: int = MAX_PIXELS, *, is_decoded_next: bool = False
+) -> EncodedImage:
     """Checks an image file, and turns it into what a record holds.
 
     The whole picture is decoded, once, even where the bytes are kept: a file that passes is
@@ -138,6 +140,8 @@ def load(data: bytes, max_pixels: int = MAX_PIXELS) -> EncodedImage:
         data: the bytes of the file.
         max_pixels: width times height above which the file is refused by its header alone, without
             decoding. (A few bytes can claim a size whose pixels fill the memory.)
+        is_decoded_next: whether TensorFlow decodes the picture right away, so that damage is found
+            there: then the pixels of a JPEG whose bytes are kept are not decoded here.
 
     Returns:
         The bytes for the record, their true format, height and width.
@@ -155,7 +159,7 @@ def load(data: bytes, max_pixels: int = MAX_PIXELS) -> EncodedImage:
     if kind not in _READERS:
         raise NotAnImageError(f"unsupported format {kind}")
     try:
-        return _load(data, kind, max_pixels)
+        return _load(data, kind, max_pixels, is_decoded_next)
     except (DataError, MemoryError):
         raise
     except PIL.Image.DecompressionBombError:  # some decoders have a limit of their own
@@ -164,17 +168,20 @@ def load(data: bytes, max_pixels: int = MAX_PIXELS) -> EncodedImage:
         raise DataError(_reason(error)) from None
 
 
-def _load(data: bytes, kind: str, max_pixels: int) -> EncodedImage:
+def _load(data: bytes, kind: str, max_pixels: int, is_decoded_next: bool) -> EncodedImage:
     with _READERS[kind](io.BytesIO(data)) as picture:
         width, height = picture.size
         if width * height > max_pixels:
             raise TooManyPixelsError(f"{width}x{height} exceeds the limit of {max_pixels} pixels")
         if kind == "PNG":
             _check_png(data)
+        kept = EncodedImage(data, kind.lower(), height, width)
+        if is_decoded_next and kind == "JPEG" and _is_kept(data, kind, picture):
+            return kept
         picture.load()
+        if _is_kept(data, kind, picture):
+            return kept
         orientation = _orientation(picture)
-        if orientation not in _UPRIGHT and _tensorflow_reads(data, kind, picture):
-            return EncodedImage(data, kind.lower(), height, width)
         if kind == "PNG" and data[24] == 16 and isinstance(picture.info.get("transparency"), tuple):
             # The colour that stands for transparent has 16 bits, the decoded pixels 8.
             picture.info["transparency"] = tuple(c >> 8 for c in picture.info["transparency"])
@@ -186,6 +193,11 @@ def _load(data: bytes, kind: str, max_pixels: int) -> EncodedImage:
     buffer = io.BytesIO()
     flat.save(buffer, target, **_ENCODING[target])
     return EncodedImage(buffer.getvalue(), target, flat.height, flat.width)
+
+
+def _is_kept(data: bytes, kind: str, picture: PIL.Image.Image) -> bool:
+    """Whether a record holds the bytes as they are."""
+    return _orientation(picture) not in _UPRIGHT and _tensorflow_reads(data, kind, picture)
 
 
 def _tensorflow_reads(data: bytes, kind: str, picture: PIL.Image.Image) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from core import files, progress
 from core.errors import DataError, FlagError
-from datasets import parallel
+from datasets import images, parallel
 from inference import pictures
 from inference.pictures import Content, Picture
 from inference.predictor import Predictor
@@ -111,12 +111,21 @@ def _predicted(predictor: Predictor, contents: list[Content]) -> Iterable[Row]:
         found = iter(predictor.probabilities([content.encoded for content in readable]))
     except DataError as error:  # of one of them, which TensorFlow does not tell
         if len(contents) == 1:
-            return [Row(contents[0], None, error.what)]
+            return [Row(contents[0], None, _damage(contents[0]) or error.what)]
         return [row for content in contents for row in _predicted(predictor, [content])]
     return [
         Row(content, None, content.problem) if content.problem else Row(content, next(found))
         for content in contents
     ]
+
+
+def _damage(content: Content) -> str:
+    """What a conversion would say of a picture that TensorFlow cannot decode."""
+    try:
+        images.load(content.original)
+    except DataError as error:
+        return error.what
+    return ""
 
 
 def ranked(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int) -> list[Prediction]:

@@ -77,6 +77,8 @@ def _fixed_part(pattern: bytes) -> bytes:
 def read(picture: Picture, max_file_mb: int, max_pixels: int) -> Content:
     """Reads a picture as a conversion does, so that evaluation would see the same; never raises.
 
+    Damage inside of a JPEG is left to be found by the model, which decodes it.
+
     Args:
         picture: from `find`.
         max_file_mb: larger files are a problem, unread, 10^6 bytes.
@@ -86,7 +88,8 @@ def read(picture: Picture, max_file_mb: int, max_pixels: int) -> Content:
         return Content(picture, problem=picture.problem)
     try:
         original = image_folder.read_file(os.path.join(picture.root, picture.path), max_file_mb)
-        return Content(picture, images.load(original, max_pixels).encoded, original)
+        encoded = images.load(original, max_pixels, is_decoded_next=True).encoded
+        return Content(picture, encoded, original)
     except DataError as error:
         return Content(picture, problem=error.what)
     except OSError as error:

@@ -531,3 +531,20 @@ print("done")
 def test_remarks_of_the_decoders_do_not_reach_the_user():
     done = run(QUIET)
     assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_pixels_that_are_decoded_next_are_not_decoded_here():
+    noise = np.random.RandomState(0).randint(0, 256, (40, 30, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(noise).save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    assert images.load(whole, is_decoded_next=True) == images.load(whole)
+    table = whole.index(b"\xff\xc4") + 5  # of Huffman codes: how many there are of each length
+    damaged = whole[:table] + b"\xff" * 16 + whole[table + 16 :]
+    assert images.load(damaged, is_decoded_next=True) == (damaged, "jpeg", 40, 30)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        images.load(damaged)
+    with pytest.raises(DataError, match="truncated"):  # without its end mark it is not kept
+        images.load(whole[:-300], is_decoded_next=True)
+    with pytest.raises(DataError, match="30x40 exceeds"):
+        images.load(whole, 1199, is_decoded_next=True)

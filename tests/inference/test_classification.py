@@ -6,9 +6,10 @@ import types
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from core.errors import FlagError, MachineError
+from core.errors import DataError, FlagError, MachineError
 from datasets import images
 from inference import classification, pictures
 
@@ -206,3 +207,22 @@ def test_what_a_killed_classification_has_left_is_removed(classify, colour_folde
     left.touch()
     _, path = classify(colour_folder)
     assert list(left.parent.iterdir()) == [path]
+
+
+def test_damage_in_a_jpeg_costs_that_picture_alone(classify, colour_folder, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a", "b", "c", "d"):
+        picture = PIL.Image.open(colour_folder / "green" / "2.png")
+        picture.save(folder / f"{name}.jpg", quality=95)
+    content = (folder / "b.jpg").read_bytes()
+    table = content.index(b"\xff\xc4") + 5  # of Huffman codes: how many there are of each length
+    (folder / "b.jpg").write_bytes(content[:table] + b"\xff" * 16 + content[table + 16 :])
+    (folder / "c.jpg").write_bytes(content[:-40])
+    summary, path = classify(folder)
+    found = rows(path)[1:]
+    assert [row[1] for row in found] == ["green", "", "", "green"]
+    with pytest.raises(DataError) as error:
+        images.load((folder / "b.jpg").read_bytes())
+    assert [row[-1] for row in found[1:3]] == [error.value.what, "truncated"]
+    assert summary.unreadable == 2
