@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
-from core import files, progress
+from core import files, process, progress
 from core.errors import DataError, FlagError
 from datasets import images, parallel
 from inference import pictures
@@ -80,6 +81,8 @@ def classify(predictor: Predictor, found: list[Picture], config: Any) -> Summary
                 unreadable += 1
                 first_problem = first_problem or f"{row.content.picture.name}: {row.problem}"
             count += 1
+            if count == 1:
+                logging.info("First answer after %s", process.cold_start())
             advance()
     return Summary(count, unreadable, first_problem)
 

@@ -63,13 +63,3 @@ class Metrics:
     def text(self) -> bytes:
         """All of it, in Prometheus's format."""
         return generate_latest(self._registry)
-
-    @property
-    def start_time(self) -> float:
-        """When this process started, seconds since 1970."""
-        return self._registry.get_sample_value("process_start_time_seconds")
-
-    @property
-    def resident_bytes(self) -> float:
-        """Memory that this process has resident, without its children."""
-        return self._registry.get_sample_value("process_resident_memory_bytes")

@@ -7,7 +7,6 @@ import resource
 import signal
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -16,6 +15,7 @@ from typing import Any
 import uvicorn
 from absl import logging
 
+from core import process
 from core.errors import FlagError
 from inference.predictor import Predictor
 from inference.server import addresses, models
@@ -249,7 +249,7 @@ async def _watch(served: Models, seconds: float) -> None:
 
 def _description(parts: Service, bound: socket.socket) -> str:
     """Where the server is, what it serves, and what that took."""
-    model, metrics = parts.models.model, parts.metrics
+    model = parts.models.model
     url = addresses.url(bound)
     count = len(model.class_names)
     return (
@@ -258,8 +258,7 @@ def _description(parts: Service, bound: socket.socket) -> str:
         f"{model.image_size} pixels, {count} classes\n"
         f"  page      {url}/\n"
         f"  API       {url}/openapi.json\n"
-        f"  ready in  {time.time() - metrics.start_time:.1f} s, "
-        f"with {metrics.resident_bytes / 1e6:.0f} MB of memory"
+        f"  ready in  {process.cold_start()}"
     )
 
 

@@ -1,0 +1,24 @@
+"""What the operating system knows of this process (Linux)."""
+
+import os
+from pathlib import Path
+
+_START = 19  # of what follows the name in /proc/PID/stat: when it started, proc(5), field 22
+
+
+def seconds_since_start() -> float:
+    """How long ago this process was started, to a hundredth of a second."""
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    return uptime - int(fields[_START]) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes() -> int:
+    """The memory that it has resident, without that of its children."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def cold_start() -> str:
+    """What it has taken so far, for people: "3.1 s, with 480 MB of memory"."""
+    return f"{seconds_since_start():.1f} s, with {resident_bytes() / 1e6:.0f} MB of memory"
