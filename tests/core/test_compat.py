@@ -1,5 +1,6 @@
 """Each name that core.compat puts back is used here for real, with values worked out by hand."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -382,10 +383,19 @@ def test_variables_of_either_kind():
 # What the import itself does.
 
 
-def test_it_exports_three_names():
-    assert compat.__all__ == ["slim", "tf", "tf_record_random_reader"]
+def test_it_exports_four_names():
+    assert compat.__all__ == ["quiet", "slim", "tf", "tf_record_random_reader"]
     assert tf.Session is not None
     assert slim.arg_scope is not None
+
+
+def test_quiet_is_quiet_until_its_block_ends(caplog):
+    logger = logging.getLogger("tensorflow")
+    with caplog.at_level(logging.INFO, "tensorflow"):
+        with compat.quiet():
+            logger.warning("one of a thousand")
+        logger.warning("the one that counts")
+    assert [record.getMessage() for record in caplog.records] == ["the one that counts"]
 
 
 @pytest.mark.parametrize("distribution", ["tensorflow", "tf-keras", "tf-slim"])
