@@ -202,7 +202,7 @@ def main(config: Any) -> None:
     """Measures, and prints the tables."""
     if not config.checkpoint_path or not config.images:
         raise FlagError("--checkpoint_path and --images are needed")
-    extras.need("serve", "psutil")
+    extras.need("bench", "psutil")
 
     from inference import predictor
 
