@@ -16,8 +16,7 @@ from core import script
 from core.errors import FlagError
 from core.flags import Group
 from engine import flags
-
-FORMATS = ("saved_model", "frozen", "tflite", "onnx", "h5")
+from inference.formats import FORMATS
 
 
 def define(flag_values: absl_flags.FlagValues) -> None:
@@ -25,7 +24,7 @@ def define(flag_values: absl_flags.FlagValues) -> None:
     group = Group("Export", flag_values)
     group.string("checkpoint_path", None, "Run directory or checkpoint; its weights go inside.")
     group.string("output_file", "", "Where to write: a new file, or for saved_model a directory.")
-    group.choice("format", "saved_model", FORMATS, "What to make of a checkpoint.")
+    group.choice("format", "saved_model", [*FORMATS], "What to make of a checkpoint.")
     group.boolean("quantize", False, "tflite: int8 instead of float32.")
     group.string(
         "calibration_images",

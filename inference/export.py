@@ -15,33 +15,15 @@ import datasets
 from core import files
 from core.compat import tf
 from core.errors import DataError, DivergedError, FlagError, MachineError
-from core.registry import Registry, load
+from core.registry import load
 from datasets import tfrecord
 from datasets.dataset_factory import DATASETS
 from engine import checkpoints, model, run_dir
 from inference import pictures, predictor, source
+from inference.formats import FORMATS
 from inference.predictor import Predictor
 from inference.source import Source
 from nets.nets_factory import NETS
-
-
-class Format(NamedTuple):
-    """A kind of export."""
-
-    write: str  # place of the function that writes it
-    ending: str  # of its file; "" for a directory
-
-
-FORMATS = Registry(
-    "Format [%s] was not recognized",
-    {
-        "saved_model": Format("inference.formats.saved_model:write", ""),
-        "frozen": Format("inference.formats.frozen:write", ".pb"),
-        "tflite": Format("inference.formats.tflite:write", ".tflite"),
-        "onnx": Format("inference.formats.onnx:write", ".onnx"),
-        "h5": Format("inference.formats.hdf5:write", ".h5"),
-    },
-)
 
 LARGEST_DIFFERENCE = 1e-4  # of a probability, from the checkpoint's
 _SAMPLES = 16
@@ -145,7 +127,8 @@ def _new_path(config: Any, ending: str) -> Path:
     path = Path(config.output_file)
     if ending and path.suffix != ending:
         raise FlagError(f"a file of this format ends in {ending}", where=config.output_file)
-    if not ending and path.suffix in predictor.ENDINGS and config.checkpoint_path:
+    endings = {format_.ending for format_ in FORMATS.values()} - {""}
+    if config.checkpoint_path and not ending and path.suffix in endings:
         raise FlagError("this format is a directory", where=config.output_file)
     if path.exists():
         raise FlagError(

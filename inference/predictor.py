@@ -13,18 +13,13 @@ from core.errors import CheckpointError, DataError, DivergedError
 from engine import checkpoints, run_dir, training
 from engine.training import Machine
 from inference import graph, source
+from inference.formats import FORMATS
 
 SUMS = ".sha256"  # ending of the file with an export's checksum; its whole name in a directory
 SAVED_MODEL = "saved_model.pb"
 
-# Ending of an export -> what opens it. A directory that holds SAVED_MODEL is one, too.
-_OPENERS = {
-    ".pb": "inference.formats.frozen:open_export",
-    ".tflite": "inference.formats.tflite:open_export",
-    ".onnx": "inference.formats.onnx:open_export",
-    SAVED_MODEL: "inference.formats.saved_model:open_export",
-}
-ENDINGS = tuple(ending for ending in _OPENERS if ending.startswith("."))
+# Ending of an export -> place of what opens it.
+_OPENERS = {format_.ending: format_.open for format_ in FORMATS.values() if format_.open}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +109,8 @@ def open_model(path: str, machine: Machine = training.ALL_CORES) -> Predictor:
         MachineError: a library that reads the format is not installed.
     """
     export = newest(path)
-    opener = _OPENERS.get(SAVED_MODEL if _is_saved_model(export) else Path(export).suffix)
+    # A SavedModel is told by what is in it, not by its name.
+    opener = _OPENERS.get("" if _is_saved_model(export) else Path(export).suffix or None)
     if opener:
         return registry.load(opener)(export, machine)
     return _open_checkpoint(path, machine)
@@ -137,7 +133,7 @@ def newest(path: str) -> str:
             if _is_saved_model(export := str(Path(path) / number)):
                 return export
         return checkpoints.candidates(path)[0]
-    if Path(path).suffix in _OPENERS:
+    if _OPENERS.get(Path(path).suffix or None):
         if not Path(path).is_file():
             raise CheckpointError("no such export", where=path)
         return path
