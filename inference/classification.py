@@ -4,7 +4,7 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -88,7 +88,9 @@ def classify(predictor: Predictor, found: list[Picture], config: Any) -> Summary
 
 
 def rows(predictor: Predictor, found: list[Picture], config: Any) -> Iterator[Row]:
-    """The rows of pictures in the same order, read in batches ahead of the net.
+    """The rows of pictures in the same order.
+
+    Two batches are under way at a time: one is read and decoded while the net works on the other.
 
     Args:
         predictor: the model.
@@ -96,18 +98,17 @@ def rows(predictor: Predictor, found: list[Picture], config: Any) -> Iterator[Ro
         config: read here: batch_size, max_file_mb, max_image_pixels.
     """
 
-    def read(batch: list[Picture]) -> list[Content]:
-        return [
-            pictures.read(picture, config.max_file_mb, config.max_image_pixels) for picture in batch
-        ]
+    def rows_of(batch: list[Picture]) -> list[Row]:
+        limits = (config.max_file_mb, config.max_image_pixels)
+        return _predicted(predictor, [pictures.read(picture, *limits) for picture in batch])
 
     size = config.batch_size
     batches = (found[start : start + size] for start in range(0, len(found), size))
-    for contents in parallel.in_order(read, batches):
-        yield from _predicted(predictor, contents)
+    for batch in parallel.in_order(rows_of, batches, workers=2):
+        yield from batch
 
 
-def _predicted(predictor: Predictor, contents: list[Content]) -> Iterable[Row]:
+def _predicted(predictor: Predictor, contents: list[Content]) -> list[Row]:
     """The rows of one batch."""
     readable = [content for content in contents if not content.problem]
     try:
