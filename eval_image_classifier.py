@@ -22,6 +22,7 @@ def main(config: Any) -> None:
 
     from core.compat import tf
     from engine import evaluation
+    from engine.report import report, tables
 
     config = evaluation.settings(config)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
@@ -29,12 +30,13 @@ def main(config: Any) -> None:
     with tf.Graph().as_default():
         evaluator = evaluation.Evaluator(dataset, config)
         for result in evaluation.results(evaluator, config):
-            evaluation.write(result, dataset, config)
+            report.write(result, dataset, config)
     if dataset.num_classes <= LARGEST_TABLE:
-        print(evaluation.confusion_table(result, dataset.class_names[config.labels_offset :]))
-    if config.min_accuracy is not None and result.metrics.accuracy < config.min_accuracy:
+        names = dataset.class_names[config.labels_offset :]
+        print(tables.confusion_table(result.scores, names))
+    if config.min_accuracy is not None and result.scores.accuracy < config.min_accuracy:
         raise MissedError(
-            f"accuracy {result.metrics.accuracy:.4f} is below --min_accuracy={config.min_accuracy}"
+            f"accuracy {result.scores.accuracy:.4f} is below --min_accuracy={config.min_accuracy}"
         )
 
 

@@ -89,7 +89,7 @@ def curve(directory: Path, config: Any) -> Iterator[Point]:
                     remedy="train with --save_summaries_steps that goes into --save_interval_steps",
                 )
             result = evaluator.evaluate(checkpoints.prefix(directory, step))
-            yield Point(step, minutes[step], result.metrics.accuracy)
+            yield Point(step, minutes[step], result.scores.accuracy)
 
 
 def _events(directory: Path) -> Iterator[tuple[float, int, bool]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,15 +19,13 @@ from engine import (
     flags,
     freezing,
     input_pipeline,
-    metrics,
     model,
     run_dir,
-    summaries,
     training,
 )
+from engine.metrics import Scores
 from nets.nets_factory import NETS
 
-RESULTS_FILE = "results.json"
 _TRIES = 3  # to read a checkpoint of a run that goes on
 
 
@@ -37,7 +34,7 @@ class Result(NamedTuple):
 
     checkpoint: str
     step: int
-    metrics: metrics.Metrics
+    scores: Scores
     seconds: float
 
 
@@ -157,7 +154,7 @@ class Batches(NamedTuple):
     """The outputs of a net on the pictures of a split."""
 
     restart: Callable[[], None]  # before the first batch, and to go over the split once more
-    next: Callable[[], tuple[np.ndarray, np.ndarray]]  # logits [N, classes] and labels [N]
+    next: Callable[[], tuple[np.ndarray, ...]]  # logits [N, classes], labels [N] and paths [N]
 
 
 class Evaluator:
@@ -169,6 +166,9 @@ class Evaluator:
     Args:
         dataset: the split.
         config: from `settings`; read here: the flags of the evaluation.
+
+    Attributes:
+        freezer: of the net, in the graph around.
     """
 
     def __init__(self, dataset: LoadedSplit, config: Any) -> None:
@@ -176,7 +176,7 @@ class Evaluator:
         self._num_classes = dataset.num_classes - config.labels_offset
         tf.train.create_global_step()
         channels = 1 if config.use_grayscale else dataset.channels
-        self._freezer = freezing.Freezer(
+        self.freezer = freezing.Freezer(
             config.eval_image_size, channels, self._num_classes, config
         )
 
@@ -191,95 +191,50 @@ class Evaluator:
         """
         logging.info("Evaluating %s", checkpoint)
         started = time.monotonic()
-        counted = metrics.Metrics(self._num_classes)
+        scores = Scores(self._num_classes)
         with self.batches(checkpoint) as batches:
-            self._count(batches, counted)
+            self._score(batches, scores)
         return Result(
-            checkpoint, checkpoints.step_of(checkpoint) or 0, counted, time.monotonic() - started
+            checkpoint, checkpoints.step_of(checkpoint) or 0, scores, time.monotonic() - started
         )
 
     @contextlib.contextmanager
     def batches(self, checkpoint: str) -> Iterator[Batches]:
-        """Logits and labels, batch by batch, until tf.errors.OutOfRangeError.
+        """Logits, labels and paths, batch by batch, until tf.errors.OutOfRangeError.
 
         Raises:
             FlagError: the checkpoint is of another net or of other classes.
             CheckpointError: it cannot be read.
             DataError: a record is damaged.
         """
-        net = self._freezer.frozen(checkpoint, self._config)
+        net = self.freezer.frozen(checkpoint, self._config)
         with (
             tf.Graph().as_default(),
             training.session(self._config) as session,
             input_pipeline.damage_named(self._dataset, self._config.labels_offset),
         ):
             batch = input_pipeline.evaluation_batch(self._dataset, self._config)
-            images, logits = self._freezer.images.name, self._freezer.logits.name
+            images, logits = self.freezer.images.name, self.freezer.logits.name
             (logits,) = tf.import_graph_def(net, {images: batch.images}, [logits], name="")
             yield Batches(
-                session.make_callable(batch.start), session.make_callable([logits, batch.labels])
+                session.make_callable(batch.start),
+                session.make_callable([logits, batch.labels, batch.names]),
             )
 
-    def _count(self, batches: Batches, counted: metrics.Metrics) -> None:
+    def _score(self, batches: Batches, scores: Scores) -> None:
         """Adds every picture exactly once."""
         samples, limit = self._dataset.num_samples, self._config.max_num_batches
         expected = min(samples, limit * self._config.batch_size) if limit else samples
         batches.restart()
         with progress.bar("Evaluating", expected) as done:
-            while counted.count < expected:
+            while scores.count < expected:
                 try:
-                    logits, labels = batches.next()
+                    logits, labels, names = batches.next()
                 except tf.errors.OutOfRangeError:
                     raise DataError(
-                        f"{counted.count} records read, {expected} expected",
+                        f"{scores.count} records read, {expected} expected",
                         where=str(self._dataset.directory),
                         remedy="convert the dataset again",
                     ) from None
-                counted.add(logits, labels)
+                scores.add(logits, labels, names)
                 done(len(labels))
-
-
-def write(result: Result, dataset: LoadedSplit, config: Any) -> None:
-    """Writes results.json and the event file of one evaluation, and prints the figures."""
-    found = result.metrics
-    directory = files.make_directory(config.eval_dir)
-    content = {
-        "checkpoint": result.checkpoint,
-        "global_step": result.step,
-        "dataset": dataset.name,
-        "split": dataset.split,
-        "images": found.count,
-        "accuracy": found.accuracy,
-        "recall_5": found.recall,
-        "recall_k": found.top_k,
-        "loss": found.loss,
-        "seconds": round(result.seconds, 3),
-    }
-    files.write_text(directory / RESULTS_FILE, json.dumps(content, indent=2) + "\n")
-    # `accuracy` and `loss` are the tags of training, so that both lie on one chart.
-    tags = {
-        "eval/Accuracy": found.accuracy,
-        "eval/Recall_5": found.recall,
-        "accuracy": found.accuracy,
-        "loss": found.loss,
-    }
-    events = summaries.EventFile(directory)
-    events.add(step=result.step, summary=summaries.scalars(tags))
-    events.close()
-    print(f"step {result.step}: {found.count} images in {result.seconds:.1f} s")
-    print(f"eval/Accuracy[{found.accuracy:.4f}]")
-    print(f"eval/Recall_5[{found.recall:.4f}]")
-    print(f"loss[{found.loss:.4f}]", flush=True)
-
-
-def confusion_table(result: Result, class_names: tuple[str, ...]) -> str:
-    """The confusion matrix as text: a row per label, a column per prediction."""
-    width = max(map(len, class_names))
-    counts = result.metrics.confusion
-    digits = max(len(str(counts.max())), len(str(len(class_names) - 1)), 3)
-    header = " ".join(f"{number:>{digits}}" for number in range(len(class_names)))
-    lines = ["", f"{'label':>{width + 4}}  {header}  prediction"]
-    for number, (name, row) in enumerate(zip(class_names, counts, strict=True)):
-        cells = " ".join(f"{count:>{digits}}" for count in row)
-        lines.append(f"{name:>{width}} {number:>3}  {cells}")
-    return "\n".join(lines)

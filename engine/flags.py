@@ -67,6 +67,18 @@ def define_evaluation(flag_values: absl_flags.FlagValues) -> None:
         "0: evaluate once.",
         lower=0.0,
     )
+    group.integer(
+        "bootstrap_resamples",
+        1000,
+        "Resamples of the split that the 95 % intervals of the metrics are taken from; 0: none.",
+        lower=0,
+    )
+    group.integer(
+        "explain",
+        0,
+        "Show what the net looked at (Grad-CAM) in so many of its most confident mistakes.",
+        lower=0,
+    )
     group.float("min_accuracy", None, "Exit with 8 if the accuracy is lower.", lower=0.0, upper=1.0)
     group.boolean("quantize", False, "Not built: contrib quantisation has no successor.")
     _define_dataset(flag_values, split="test", batch_size=100)

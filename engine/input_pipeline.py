@@ -63,6 +63,7 @@ class Batch(NamedTuple):
     labels: tf.Tensor  # int64 [N], after --labels_offset
     ids: tf.Tensor  # int64 [N], index of the record within its split
     start: tf.Operation  # run it once; training starts where the global step says
+    names: tf.Tensor | None = None  # of evaluation: string [N], paths of the pictures, or empty
 
 
 def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
@@ -166,8 +167,11 @@ def _example_of_record(
     config: Any,
     is_training: bool,
     decode: image_cache.Decoder | None = None,
-) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-    """(image, label, index) of (index, serialized record, augmentation counter, step)."""
+) -> Callable[..., tuple[tf.Tensor, ...]]:
+    """(image, label, index) of (index, serialized record, augmentation counter, step).
+
+    In evaluation, the path of the picture follows.
+    """
     decode = decode or (lambda _, encoded: tfrecord.decode(encoded, dataset.channels))
     preprocess = preprocessing_factory.get_preprocessing(
         config.preprocessing_name, is_training, config.use_grayscale
@@ -175,7 +179,7 @@ def _example_of_record(
 
     def example(
         index: tf.Tensor, serialized: tf.Tensor, counter: tf.Tensor, step: tf.Tensor | int
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, ...]:
         record = tfrecord.parse(serialized)
         image = decode(index, record.encoded)
         seed = tf.stack([tf.constant(config.seed, tf.int64), counter]) if is_training else None
@@ -189,7 +193,8 @@ def _example_of_record(
             return result
 
         image = sizes.at(step, prepared)
-        return image, record.label - config.labels_offset, index
+        found = image, record.label - config.labels_offset, index
+        return found if is_training else (*found, record.filename)
 
     return example
 
@@ -208,13 +213,13 @@ def _batch(batches: tf.data.Dataset, dataset: LoadedSplit, config: Any) -> Batch
     options.threading.private_threadpool_size = config.num_preprocessing_threads
     batches = batches.prefetch(tf.data.AUTOTUNE).with_options(options)
     iterator = tf.data.make_initializable_iterator(batches)
-    images, labels, ids = iterator.get_next()
+    images, labels, ids, *names = iterator.get_next()
     classes = dataset.num_classes - config.labels_offset
     # One-hot encoding would turn a label out of range into zeros, hence a loss of 0.
     in_range = tf.reduce_all((labels >= 0) & (labels < classes))
     with tf.control_dependencies([tf.debugging.Assert(in_range, ["label out of range", labels])]):
         labels = tf.identity(labels, name="labels")
-    return Batch(images, labels, ids, iterator.initializer)
+    return Batch(images, labels, ids, iterator.initializer, *names)
 
 
 @contextlib.contextmanager

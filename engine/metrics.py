@@ -1,62 +1,355 @@
-"""How right a classifier is, counted batch by batch."""
+"""How good a classifier is: what it gave for the pictures of a split, and the metrics of that.
+
+A metric that is not defined is None and says why; it is never 0 or 1 instead. Scikit-learn computes
+them, and the arrays here are what it takes.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from core.errors import DivergedError
 
+TOP_K = (1, 3, 5)
+# Bins of equal width of the calibration error (Guo et al. 2017, "On Calibration of Modern Neural
+# Networks", section 4.1).
+BINS = 15
 
-class Metrics:
-    """Accuracy, top-5 recall, cross-entropy and confusion over the pictures that were added.
+
+class Scores:
+    r"""What a classifier gave for the N pictures of a split, in the order of its records.
 
     Args:
         num_classes: C.
+
+    Attributes:
+        names: paths of the pictures, bytes that are not UTF-8 as \xNN; "record 17" where a record
+            has none.
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.top_k = min(5, num_classes)
-        self.confusion = np.zeros((num_classes, num_classes), np.int64)  # [label, prediction]
-        self._hits = 0
-        self._cross_entropy = 0.0
+        self.num_classes = num_classes
+        self.names: list[str] = []
+        self._batches: list[tuple[np.ndarray, np.ndarray]] = [
+            (np.zeros([0, num_classes], np.float32), np.zeros([0], np.int64))
+        ]
 
-    def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Counts a batch.
+    def add(self, logits: np.ndarray, labels: np.ndarray, names: Sequence[bytes] = ()) -> None:
+        """Adds a batch.
 
         Args:
-            logits: float32 [N, C].
-            labels: int64 [N], each in 0..C-1.
+            logits: float32 [n, C].
+            labels: int64 [n], each in 0..C-1.
+            names: paths of the pictures, empty where a record has none.
 
         Raises:
             DivergedError: a logit is not finite.
         """
-        if not np.isfinite(logits).all():
-            raise DivergedError("the model outputs NaN or Inf", remedy="take an older checkpoint")
-        logits = logits.astype(np.float64)
-        own = np.take_along_axis(logits, labels[:, np.newaxis], axis=1)  # [N, 1]
-        np.add.at(self.confusion, (labels, logits.argmax(axis=1)), 1)
-        # The rank of the label's logit; among equal ones the lower class comes first, as in argmax.
-        classes = np.arange(logits.shape[1])
-        before = (logits > own) | ((logits == own) & (classes < labels[:, np.newaxis]))
-        self._hits += int((before.sum(axis=1) < self.top_k).sum())
-        largest = logits.max(axis=1, keepdims=True)
-        log_sum = largest + np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
-        self._cross_entropy += float((log_sum - own).sum())
+        _check_finite(logits)
+        self._add(logits, labels, names)
+
+    def add_probabilities(
+        self, probabilities: np.ndarray, labels: np.ndarray, names: Sequence[bytes] = ()
+    ) -> None:
+        """Adds a batch of a classifier that tells its probabilities alone: float32 [n, C].
+
+        Args and errors are those of `add`.
+        """
+        _check_finite(probabilities)
+        with np.errstate(divide="ignore"):
+            self._add(np.log(probabilities), labels, names)
+
+    def _add(self, logits: np.ndarray, labels: np.ndarray, names: Sequence[bytes]) -> None:
+        for _, name in itertools.zip_longest(labels, names, fillvalue=b""):
+            readable = name.decode("utf-8", "backslashreplace")
+            self.names.append(readable or f"record {len(self.names)}")
+        self._batches.append((logits, labels))
+
+    def _all(self) -> tuple[np.ndarray, np.ndarray]:
+        if len(self._batches) > 1:
+            logits, labels = zip(*self._batches, strict=True)
+            self._batches = [(np.concatenate(logits), np.concatenate(labels))]
+        return self._batches[0]
 
     @property
     def count(self) -> int:
-        """How many pictures were added."""
-        return int(self.confusion.sum())
+        """N, how many pictures were added."""
+        return len(self.names)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """float32 [N, C]; -inf where a classifier that tells probabilities alone gave 0."""
+        return self._all()[0]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [N]."""
+        return self._all()[1]
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """int64 [N], the class of the largest logit; of equal ones the lowest."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32 [N, C], the softmax of the logits."""
+        return np.exp(self._log_probabilities()).astype(np.float32)
+
+    def _log_probabilities(self) -> np.ndarray:
+        logits = self.logits.astype(np.float64)
+        logits -= logits.max(axis=1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Cross-entropy of each picture, nats: float64 [N]."""
+        return -np.take_along_axis(self._log_probabilities(), self.labels[:, np.newaxis], 1)[:, 0]
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """How many classes come before the label, int64 [N]; among equal ones the lower are first.
+
+        So a rank of 0 is a right prediction.
+        """
+        labels = self.labels[:, np.newaxis]
+        own = np.take_along_axis(self.logits, labels, axis=1)
+        lower = np.arange(self.num_classes) < labels
+        return ((self.logits > own) | ((self.logits == own) & lower)).sum(axis=1)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """How many pictures of each label have each prediction: int64 [label, prediction]."""
+        pairs = self.labels * self.num_classes + self.predictions
+        counts = np.bincount(pairs, minlength=self.num_classes**2)
+        return counts.reshape(self.num_classes, self.num_classes)
 
     @property
     def accuracy(self) -> float:
         """Share of the pictures whose largest logit is their label's."""
-        return float(self.confusion.trace() / self.count)
+        return float((self.predictions == self.labels).sum() / self.count)
+
+
+def _check_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise DivergedError("the model outputs NaN or Inf", remedy="take an older checkpoint")
+
+
+class PerClass(NamedTuple):
+    """The metrics of one class against all others; None where they are not defined."""
+
+    label: int
+    name: str
+    images: int  # with this label
+    predicted: int  # with this prediction
+    precision: float | None  # None if it is never predicted
+    recall: float | None  # None if no picture has this label
+    f1: float | None  # None if both
+    roc_auc: float | None  # None if all pictures, or none, have this label
+    average_precision: float | None  # None if all pictures, or none, have this label
+
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """All that is computed of scores.
+
+    Attributes:
+        values: metrics by name; None where they are not defined.
+        undefined: why, by the name of the metric.
+        left_out: names of the classes that an average leaves out, since theirs is not defined, by
+            the name of the metric.
+        intervals: lower and upper end of the 95 % interval, by the name of the metric.
+        resamples: that the intervals are of; 0 if there are none.
+        per_class: in the order of the labels.
+    """
+
+    values: dict[str, float | None]
+    undefined: dict[str, str]
+    left_out: dict[str, list[str]]
+    intervals: dict[str, tuple[float, float]]
+    resamples: int
+    per_class: list[PerClass]
+
+
+def compute(scores: Scores, class_names: Sequence[str], resamples: int = 0) -> Metrics:
+    """All metrics of at least one picture.
+
+    Top-k accuracies; cross-entropy in nats; precision, recall and F1, averaged over the classes
+    (macro) and over the pictures (weighted); balanced accuracy; Matthews' correlation coefficient;
+    area under the ROC curve and average precision of one class against the rest, averaged over the
+    classes, or of two classes those of the second; expected calibration error.
+
+    Args:
+        scores: of N pictures.
+        class_names: C names.
+        resamples: of the bootstrap that gives the intervals; 0: none.
+    """
+    from engine import bootstrap
+
+    per_class = _per_class(scores, class_names)
+    found = _Found()
+    _add_shares(found, scores)
+    _add_averages(found, per_class)
+    _add_agreement(found, scores, class_names)
+    _add_ranking(found, per_class)
+    found.values["expected_calibration_error"] = calibration(scores).error
+    intervals = bootstrap.intervals(scores, resamples) if resamples else {}
+    return Metrics(
+        found.values,
+        found.undefined,
+        found.left_out,
+        {name: ends for name, ends in intervals.items() if found.values[name] is not None},
+        resamples,
+        per_class,
+    )
+
+
+class _Found:
+    """Metrics as they are found."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float | None] = {}
+        self.undefined: dict[str, str] = {}
+        self.left_out: dict[str, list[str]] = {}
+
+    def add(self, name: str, value: Callable[[], float], undefined: str = "") -> None:
+        """Adds a metric, or why it is not defined."""
+        self.values[name] = None if undefined else float(value())
+        if undefined:
+            self.undefined[name] = undefined
+
+
+def _add_shares(found: _Found, scores: Scores) -> None:
+    ranks, losses = scores.ranks, scores.losses
+    for k in TOP_K:
+        few = f"there are {scores.num_classes} classes" if 1 < k >= scores.num_classes else ""
+        found.add(f"top_{k}", lambda k=k: (ranks < k).sum() / len(ranks), few)
+    zeros = int(np.isinf(losses).sum())
+    infinite = f"infinite: {zeros} labels have a probability of 0" if zeros else ""
+    found.add("cross_entropy", losses.mean, infinite)
+
+
+def _per_class(scores: Scores, class_names: Sequence[str]) -> list[PerClass]:
+    from sklearn import metrics
+
+    labels, predictions = scores.labels, scores.predictions
+    every = np.arange(scores.num_classes)
+    precision, recall, f1, images = metrics.precision_recall_fscore_support(
+        labels, predictions, labels=every, average=None, zero_division=np.nan
+    )
+    predicted = np.bincount(predictions, minlength=scores.num_classes)
+    probabilities = scores.probabilities
+
+    def ranking(metric: Callable[..., float], label: int) -> float | None:
+        has_both = 0 < images[label] < scores.count
+        return float(metric(labels == label, probabilities[:, label])) if has_both else None
+
+    return [
+        PerClass(
+            label,
+            class_names[label],
+            int(images[label]),
+            int(predicted[label]),
+            *(_defined(values[label]) for values in (precision, recall, f1)),
+            ranking(metrics.roc_auc_score, label),
+            ranking(metrics.average_precision_score, label),
+        )
+        for label in every.tolist()
+    ]
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _add_averages(found: _Found, per_class: Sequence[PerClass]) -> None:
+    for name in ("precision", "recall", "f1"):
+        defined = [one for one in per_class if getattr(one, name) is not None]
+        values = [getattr(one, name) for one in defined]
+        images = [one.images for one in defined]
+        none_seen = "" if any(images) else "no class with pictures is ever predicted"
+        found.add(f"{name}_macro", lambda values=values: np.mean(values))
+        found.add(
+            f"{name}_weighted", lambda v=values, w=images: np.average(v, weights=w), none_seen
+        )
+        left_out = [one.name for one in per_class if getattr(one, name) is None]
+        if left_out:
+            found.left_out |= {f"{name}_macro": left_out, f"{name}_weighted": left_out}
+
+
+def _add_agreement(found: _Found, scores: Scores, class_names: Sequence[str]) -> None:
+    from sklearn import metrics
+
+    labels, predictions = scores.labels, scores.predictions
+    one_class = _only(labels, class_names, "all pictures are of the class")
+    one_prediction = _only(predictions, class_names, "all predictions are of the class")
+    found.add("balanced_accuracy", lambda: _mean_recall(labels, predictions), one_class)
+    found.add(
+        "mcc",
+        lambda: metrics.matthews_corrcoef(labels, predictions),
+        one_class or one_prediction,
+    )
+
+
+def _mean_recall(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Balanced accuracy: of the classes that have pictures (others can be predicted, too)."""
+    from sklearn import metrics
+
+    return metrics.recall_score(labels, predictions, labels=np.unique(labels), average="macro")
+
+
+def _only(values: np.ndarray, class_names: Sequence[str], what: str) -> str:
+    """What is to be said if all are of one class; else empty."""
+    return f"{what} {class_names[values[0]]}" if (values == values[0]).all() else ""
+
+
+def _add_ranking(found: _Found, per_class: Sequence[PerClass]) -> None:
+    of = per_class[1:] if len(per_class) == 2 else per_class
+    only = next((one.name for one in per_class if one.recall is not None), "")
+    for name in ("roc_auc", "average_precision"):
+        values = [value for one in of if (value := getattr(one, name)) is not None]
+        why = "" if values else f"all pictures are of the class {only}"
+        found.add(name, lambda values=values: np.mean(values), why)
+        left_out = [one.name for one in of if getattr(one, name) is None]
+        if values and left_out:
+            found.left_out[name] = left_out
+
+
+class Calibration(NamedTuple):
+    """Whether pictures are as often classified right as the classifier is confident of them.
+
+    Confidence is the probability of the prediction. The B bins of it have equal width.
+    """
+
+    confidence: np.ndarray  # mean, float64 [B]; NaN in a bin without pictures
+    accuracy: np.ndarray  # share of right ones, float64 [B]; NaN in a bin without pictures
+    count: np.ndarray  # pictures, int64 [B]
 
     @property
-    def recall(self) -> float:
-        """Share of the pictures whose label is among the `top_k` largest logits."""
-        return self._hits / self.count
+    def error(self) -> float:
+        """Expected calibration error: equation 3 of Guo et al. 2017."""
+        gaps = self.count * np.abs(self.accuracy - self.confidence)
+        return float(np.nansum(gaps) / self.count.sum())
 
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy, nats."""
-        return self._cross_entropy / self.count
+
+def calibration(scores: Scores) -> Calibration:
+    """The calibration of at least one picture, in BINS bins."""
+    confidence = scores.probabilities.max(axis=1).astype(np.float64)
+    bins = bins_of(confidence)
+    count = np.bincount(bins, minlength=BINS)
+    sums = functools.partial(np.bincount, bins, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        return Calibration(
+            sums(weights=confidence) / count,
+            sums(weights=scores.predictions == scores.labels) / count,
+            count,
+        )
+
+
+def bins_of(confidence: np.ndarray) -> np.ndarray:
+    """The bin of each confidence: number b has those in (b / BINS, (b + 1) / BINS]."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)

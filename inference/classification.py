@@ -11,15 +11,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from core import files, process, progress
+from core import csv_table, files, process, progress
 from core.errors import DataError, FlagError
 from datasets import images, parallel
 from inference import pictures
 from inference.pictures import Content, Picture
 from inference.predictor import Predictor
-
-# How a spreadsheet takes a cell for a formula (OWASP, "CSV Injection").
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Row(NamedTuple):
@@ -176,7 +173,7 @@ def _writer(
         return write_json
 
     def cell(text: str) -> str:
-        return f"'{text}" if escape_formulas and text.startswith(_FORMULA_STARTS) else text
+        return csv_table.text(text) if escape_formulas else text
 
     def write_csv(row: Row, best: list[Prediction]) -> None:
         found = [value for name, _, probability in best for value in (cell(name), str(probability))]

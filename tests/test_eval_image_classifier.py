@@ -34,7 +34,8 @@ def test_only_the_run_has_to_be_named(run, run_script):
     assert lines[0].startswith("step 60: 12 images in ")
     assert lines[1] == f"eval/Accuracy[{found['accuracy']:.4f}]"
     assert lines[2] == "eval/Recall_5[1.0000]"
-    assert [line.split()[0] for line in lines[6:]] == ["red", "green", "blue"]
+    assert lines[5].split()[:2] == ["top_1", f"{found['accuracy']:.4f}"]
+    assert [line.split()[0] for line in lines[-3:]] == ["red", "green", "blue"]
     assert "Evaluating" in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -1,4 +1,4 @@
-"""Our evaluation: the graph of engine.evaluation, and the counting of what comes out of it."""
+"""Our evaluation: the graph of engine.evaluation, and keeping what comes out of it."""
 
 import contextlib
 import tempfile
@@ -35,7 +35,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
             session.run(tf.global_variables_initializer())
             checkpoint = tf.train.Saver().save(session, f"{scratch}/model.ckpt")
         batches = _OPEN.enter_context(evaluator.batches(checkpoint))
-    counted = metrics.Metrics(dataset.num_classes)
+    scores = metrics.Scores(dataset.num_classes)
 
     def evaluate_batch() -> None:
         try:
@@ -43,7 +43,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
         except tf.errors.OutOfRangeError:  # the split is smaller than the steps that are asked for
             batches.restart()
             found = batches.next()
-        counted.add(*found)
+        scores.add(*found)
 
     def evaluate(count: int) -> float:
         batches.restart()

@@ -110,6 +110,18 @@ def test_results_equal_those_of_a_graph_built_by_hand(
     found = results(tmp_path)
     assert found.pop("loss") == pytest.approx(loss, rel=1e-5)
     assert found.pop("seconds") > 0
+    scores = metrics.Scores(3)
+    scores.add(logits, labels)
+    expected = metrics.compute(scores, ("shade0", "shade1", "shade2"))
+    values = {name: value for name, value in found["metrics"].items() if value is not None}
+    assert found.pop("metrics").keys() - values.keys() == expected.undefined.keys()
+    for name, value in values.items():
+        # Areas change by a whole step where two pictures differ in the last digit alone.
+        if name not in ("roc_auc", "average_precision"):
+            assert value == pytest.approx(expected.values[name], rel=1e-4), name
+    assert found.pop("undefined") == expected.undefined
+    assert found.pop("left_out") == expected.left_out
+    assert found.pop("intervals")["resamples"] == 1000
     assert found == {
         "checkpoint": str(run / "model.ckpt-7"),
         "global_step": 7,
@@ -127,7 +139,8 @@ def test_results_equal_those_of_a_graph_built_by_hand(
         "eval/Recall_5[1.0000]",
         f"loss[{loss:.4f}]",
     ]
-    table = np.array([line.split()[2:] for line in lines[6:]], int)  # after name and number
+    assert lines[5].split()[:2] == ["top_1", f"{accuracy:.4f}"]
+    table = np.array([line.split()[2:] for line in lines[-3:]], int)  # after name and number
     expected = np.zeros((3, 3), int)
     for label, row in zip(labels, logits, strict=True):
         expected[label, row.argmax()] += 1
@@ -142,7 +155,7 @@ def test_logits_are_those_of_a_graph_built_by_hand(finished_run, make_dataset, r
     with tf.Graph().as_default(), tf.Session() as session:
         tf.train.create_global_step()
         batch = input_pipeline.evaluation_batch(dataset, config)
-        logits = model.build_for_evaluation(batch.images, 3, config)
+        logits, _ = model.build_net(batch.images, 3, config, is_training=False)
         variables = model.variables_to_restore(config.moving_average_decay)
         checkpoints.restorer(variables)(session, str(path))
         session.run(batch.start)
@@ -405,17 +418,3 @@ def test_following_evaluates_the_last_checkpoint_of_a_run_that_ended(
 def test_following_needs_a_directory(finished_run, evaluate):
     with pytest.raises(FlagError, match="--eval_interval_secs needs a run directory"):
         evaluate(finished_run("lenet") / "model.ckpt-7", "--eval_interval_secs=1")
-
-
-def test_confusion_table():
-    found = metrics.Metrics(3)
-    predictions, labels = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 0, 0, 1, 2, 2])
-    found.add(np.eye(3, dtype=np.float32)[predictions], labels)
-    result = evaluation.Result("model.ckpt-1", 1, found, 1.0)
-    assert evaluation.confusion_table(result, ("cat", "horse", "ox")).splitlines() == [
-        "",
-        "    label    0   1   2  prediction",
-        "  cat   0    2   1   0",
-        "horse   1    0   0   1",
-        "   ox   2    0   0   2",
-    ]

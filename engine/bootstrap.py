@@ -1,0 +1,166 @@
+"""How far metrics may be off because a split has only so many pictures: bootstrap intervals.
+
+Efron 1979, "Bootstrap methods: another look at the jackknife". A resample of N pictures is N times
+any of them; it is kept as the number of times that each is in it, and all metrics are computed of
+a hundred resamples at a time from these numbers. That takes a hundredth of what calling
+scikit-learn for each would; the definitions are those of `engine.metrics`.
+"""
+
+import numpy as np
+
+from core import progress
+from engine import metrics
+
+LEVEL = 0.95
+SEED = 0  # the same pictures have the same intervals
+_AT_A_TIME = 100
+# Numbers that the areas under curves take, resamples x pictures x classes: about a minute. Of more
+# there are no intervals for them.
+_MOST_NUMBERS = 3_000_000_000
+
+
+def intervals(scores: metrics.Scores, resamples: int) -> dict[str, tuple[float, float]]:
+    """The ends of the 95 % intervals of metrics, by name: percentiles over the resamples.
+
+    Where a metric is not defined of a resample, such as one without a class, this one is left out;
+    a metric that is defined of none has no interval.
+
+    Args:
+        scores: of N pictures.
+        resamples: how many, at least 1.
+    """
+    generator = np.random.default_rng(SEED)
+    resampled = _Resampled(scores)
+    found: dict[str, list[np.ndarray]] = {}
+    with progress.bar("Intervals", resamples, unit="resamples") as advance:
+        for start in range(0, resamples, _AT_A_TIME):
+            size = min(_AT_A_TIME, resamples - start)
+            drawn = generator.integers(0, scores.count, (size, scores.count))
+            times = np.stack([np.bincount(one, minlength=scores.count) for one in drawn])
+            of_these = resampled.shares(times) | resampled.agreement(times)
+            if resamples * scores.count * scores.num_classes <= _MOST_NUMBERS:
+                of_these |= resampled.ranking(times)
+            for name, values in of_these.items():
+                found.setdefault(name, []).append(values)
+            advance(size)
+    percentiles = (50 - 50 * LEVEL, 50 + 50 * LEVEL)
+    ends = {}
+    for name, parts in found.items():
+        values = np.concatenate(parts)
+        values = values[np.isfinite(values)]
+        if len(values):
+            low, high = np.percentile(values, percentiles)
+            ends[name] = (float(low), float(high))
+    return ends
+
+
+class _Resampled:
+    """Metrics of R resamples of scores: float64 [R] by name, NaN where one is not defined.
+
+    The methods are given how often each picture is in each resample: int64 [R, N].
+    """
+
+    def __init__(self, scores: metrics.Scores) -> None:
+        self._num_classes = scores.num_classes
+        self._labels, self._predictions = scores.labels, scores.predictions
+        self._correct = self._labels == self._predictions
+        self._ranks, self._losses = scores.ranks, scores.losses
+        self._probabilities = scores.probabilities
+        confidence = self._probabilities.max(axis=1).astype(np.float64)
+        self._bins, self._gaps = metrics.bins_of(confidence), self._correct - confidence
+        self._curves = [_Curve(self._labels == label, self._probabilities[:, label])
+                        for label in self._curve_classes()]  # fmt: skip
+
+    def _curve_classes(self) -> range:
+        """As in `metrics.compute`: of two classes, only the second."""
+        return range(1, 2) if self._num_classes == 2 else range(self._num_classes)
+
+    def shares(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """Means over the pictures, and the calibration error."""
+        count = times.shape[1]
+        found = {f"top_{k}": times @ (self._ranks < k) / count for k in metrics.TOP_K}
+        with np.errstate(invalid="ignore"):  # 0 times infinity
+            found["cross_entropy"] = times @ self._losses / count
+        gaps = _sums(times * self._gaps, self._bins, metrics.BINS)
+        found["expected_calibration_error"] = np.abs(gaps).sum(axis=1) / count
+        return found
+
+    def agreement(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """What is computed of labels and predictions."""
+        hits = _sums(times * self._correct, self._labels, self._num_classes)  # [R, C]
+        images = _sums(times, self._labels, self._num_classes)
+        predicted = _sums(times, self._predictions, self._num_classes)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            per_class = {
+                "precision": hits / predicted,
+                "recall": hits / images,
+                "f1": 2 * hits / (predicted + images),
+            }
+            found = {f"{name}_macro": _mean(values) for name, values in per_class.items()}
+            for name, values in per_class.items():
+                found[f"{name}_weighted"] = _mean(values, images)
+            found["balanced_accuracy"] = np.where(
+                (images > 0).sum(axis=1) > 1, found["recall_macro"], np.nan
+            )
+            # Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation
+            # coefficient", equation 8, in counts.
+            squared = float(times.shape[1]) ** 2
+            covariance = times.shape[1] * hits.sum(axis=1) - (images * predicted).sum(axis=1)
+            spread = (squared - (images**2).sum(axis=1)) * (squared - (predicted**2).sum(axis=1))
+            found["mcc"] = covariance / np.sqrt(spread)
+        return found
+
+    def ranking(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """Areas under curves, averaged over the classes."""
+        areas = np.stack([curve.areas(times) for curve in self._curves])  # [classes, 2, R]
+        with np.errstate(invalid="ignore"):
+            return {
+                "roc_auc": _mean(areas[:, 0].T),
+                "average_precision": _mean(areas[:, 1].T),
+            }
+
+
+class _Curve:
+    """The pictures in the order of the probability of one class, the largest first.
+
+    Args:
+        positive: whether a picture is of the class, bool [N].
+        probabilities: of the class, float32 [N].
+    """
+
+    def __init__(self, positive: np.ndarray, probabilities: np.ndarray) -> None:
+        self._order = np.argsort(-probabilities, kind="stable")
+        ordered = probabilities[self._order]
+        self._positive = positive[self._order]
+        # The last of the pictures of each probability: no threshold comes between equal ones.
+        self._ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+
+    def areas(self, times: np.ndarray) -> np.ndarray:
+        """Area under the ROC curve and average precision: float64 [2, R]."""
+        times = times[:, self._order].astype(np.int32)
+        above = times.cumsum(axis=1, dtype=np.int32)[:, self._ends]
+        hits = (times * self._positive).cumsum(axis=1, dtype=np.int32)[:, self._ends]
+        misses = above - hits
+        new_hits = np.diff(hits, axis=1, prepend=0)
+        positives, negatives = hits[:, -1].astype(np.float64), misses[:, -1].astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # Of a pair, the positive one comes first, or both have the same probability: 1/2.
+            pairs = new_hits * (negatives[:, np.newaxis] - misses)
+            ties = new_hits * np.diff(misses, axis=1, prepend=0)
+            roc_auc = (pairs.sum(axis=1) + ties.sum(axis=1) / 2) / (positives * negatives)
+            precision = np.where(above > 0, hits / above, 0)
+            average_precision = (new_hits * precision).sum(axis=1) / positives
+        average_precision[negatives == 0] = np.nan
+        return np.stack([roc_auc, average_precision])
+
+
+def _sums(values: np.ndarray, bins: np.ndarray, count: int) -> np.ndarray:
+    """The values [R, N] summed up by the bins [N] of their columns: float64 [R, count]."""
+    return np.stack([np.bincount(bins, weights=row, minlength=count) for row in values])
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Means of the rows of [R, C] without their NaN: [R], NaN of a row that has nothing else."""
+    weights = np.ones_like(values) if weights is None else weights
+    weights = np.where(np.isnan(values), 0, weights)
+    return (np.nan_to_num(values) * weights).sum(axis=1) / weights.sum(axis=1)
