@@ -29,8 +29,9 @@ def main(config: Any) -> None:
     evaluation.check_classes(dataset, config)
     with tf.Graph().as_default():
         evaluator = evaluation.Evaluator(dataset, config)
+        report.check(evaluator, config)
         for result in evaluation.results(evaluator, config):
-            report.write(result, dataset, config)
+            report.write(result, evaluator, dataset, config)
     if dataset.num_classes <= LARGEST_TABLE:
         names = dataset.class_names[config.labels_offset :]
         print(tables.confusion_table(result.scores, names))

@@ -69,7 +69,16 @@ def atomic_new(path: str | os.PathLike) -> Iterator[Path]:
 def sweep_path(path: str | os.PathLike) -> None:
     """Removes what processes that were killed have left of writing a path."""
     path = Path(path)
-    for left in path.parent.glob(f"{_STAGING}*-{glob.escape(path.name)}"):
+    _sweep_killed(path.parent, f"{_STAGING}*-{glob.escape(path.name)}")
+
+
+def sweep_killed(directory: Path) -> None:
+    """Removes what processes that were killed have left of writing any path of a directory."""
+    _sweep_killed(directory, f"{_STAGING}*")
+
+
+def _sweep_killed(directory: Path, pattern: str) -> None:
+    for left in directory.glob(pattern):
         process = left.name.removeprefix(_STAGING).partition("-")[0]
         if not Path(f"/proc/{process}").exists():
             _remove(left)

@@ -5,7 +5,7 @@ The keys are those of research/slim, plus `image/filename`, which lets an evalua
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,11 +165,16 @@ def encode_png(stacks: Iterable[np.ndarray]) -> Iterator[bytes]:
             yield from encoded
 
 
-def read(path: Path) -> Iterator[records.Record]:
+def read(path: Path, numbers: Collection[int] | None = None) -> Iterator[records.Record]:
     """The records of a file in order, each compared with its checksums.
 
     Of one that does not agree with its checksum the problem is told, and the next record follows.
     After a damaged length, or an end inside a record, no next one can be found.
+
+    Args:
+        path: of the file.
+        numbers: of the records to read, from 0; of the others the lengths alone are looked at.
+            None: all.
     """
     size, number, offset = path.stat().st_size, 0, 0
     reader = tf_record_random_reader(str(path))
@@ -181,12 +186,17 @@ def read(path: Path) -> Iterator[records.Record]:
             if problem:
                 yield records.Record(number, offset, problem=problem, ends_file=True)
                 return
-            try:
-                yield records.Record(number, offset, reader.read(offset)[0])
-            except tf.errors.DataLossError:
-                problem = "damaged: the content does not agree with its checksum"
-                yield records.Record(number, offset, problem=problem)
+            if numbers is None or number in numbers:
+                yield _record(reader, number, offset)
             number, offset = number + 1, end
+
+
+def _record(reader: tf_record_random_reader, number: int, offset: int) -> records.Record:
+    try:
+        return records.Record(number, offset, reader.read(offset)[0])
+    except tf.errors.DataLossError:
+        problem = "damaged: the content does not agree with its checksum"
+        return records.Record(number, offset, problem=problem)
 
 
 def _frame_problem(header: bytes, offset: int, size: int) -> tuple[str, int]:

@@ -36,6 +36,7 @@ class Result(NamedTuple):
     step: int
     scores: Scores
     seconds: float
+    net: tf.GraphDef  # with the weights of the checkpoint, as `freezing.Freezer` makes it
 
 
 def settings(config: Any) -> Any:
@@ -153,6 +154,7 @@ def _newest_result(evaluator: "Evaluator", path: str) -> Result:
 class Batches(NamedTuple):
     """The outputs of a net on the pictures of a split."""
 
+    net: tf.GraphDef  # with the weights of the checkpoint
     restart: Callable[[], None]  # before the first batch, and to go over the split once more
     next: Callable[[], tuple[np.ndarray, ...]]  # logits [N, classes], labels [N] and paths [N]
 
@@ -194,9 +196,8 @@ class Evaluator:
         scores = Scores(self._num_classes)
         with self.batches(checkpoint) as batches:
             self._score(batches, scores)
-        return Result(
-            checkpoint, checkpoints.step_of(checkpoint) or 0, scores, time.monotonic() - started
-        )
+        step, seconds = checkpoints.step_of(checkpoint) or 0, time.monotonic() - started
+        return Result(checkpoint, step, scores, seconds, batches.net)
 
     @contextlib.contextmanager
     def batches(self, checkpoint: str) -> Iterator[Batches]:
@@ -217,6 +218,7 @@ class Evaluator:
             images, logits = self.freezer.images.name, self.freezer.logits.name
             (logits,) = tf.import_graph_def(net, {images: batch.images}, [logits], name="")
             yield Batches(
+                net,
                 session.make_callable(batch.start),
                 session.make_callable([logits, batch.labels, batch.names]),
             )

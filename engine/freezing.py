@@ -24,6 +24,7 @@ class Freezer:
     Attributes:
         images: placeholder float32 [N, image_size, image_size, channels], preprocessed pictures.
         logits: float32 [N, C].
+        end_points: the net's layers by name.
         variable_names: of the net's variables.
     """
 
@@ -32,7 +33,9 @@ class Freezer:
         self.images = tf.placeholder(
             tf.float32, [None, image_size, image_size, channels], name="images"
         )
-        self.logits = model.build_for_evaluation(self.images, num_classes, config)
+        self.logits, self.end_points = model.build_net(
+            self.images, num_classes, config, is_training=False
+        )
         self._variables = model.variables_to_restore(config.moving_average_decay)
         self.variable_names = [variable.op.name for variable in self._variables.values()]
         self._restore = checkpoints.restorer(self._variables)

@@ -87,21 +87,6 @@ def mixup(
     return share * images + (1 - share) * tf.roll(images, 1, 0), mixed
 
 
-def build_for_evaluation(images: tf.Tensor, num_classes: int, config: Any) -> tf.Tensor:
-    """Builds the net in inference mode.
-
-    Args:
-        images: float32 [N, height, width, channels], preprocessed.
-        num_classes: C, after --labels_offset.
-        config: what `build_net` reads.
-
-    Returns:
-        Logits, float32 [N, C].
-    """
-    logits, _ = build_net(images, num_classes, config, is_training=False)
-    return logits
-
-
 def build_net(
     images: tf.Tensor, num_classes: int, config: Any, **arguments: Any
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

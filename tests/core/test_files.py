@@ -327,6 +327,8 @@ def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_path
     files.sweep_path(tmp_path / "x")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {living.name, of_another_file.name}
+    files.sweep_killed(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [living.name]
 
 
 def test_sums_tell_which_file_is_wrong(tmp_path):

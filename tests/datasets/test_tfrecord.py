@@ -150,6 +150,16 @@ def test_encode_png_takes_few_stacks_ahead():
     assert 1 <= len(taken) <= 2 * os.cpu_count() + 1
 
 
+def test_of_the_records_of_a_file_those_of_some_numbers_are_read(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "file")) as writer:
+        for content in (b"", b"one", b"second", b"3"):
+            writer.write(content)
+    found = list(tfrecord.read(tmp_path / "file", {3, 1, 7}))
+    # A frame is 16 bytes.
+    assert found == [records.Record(1, 16, b"one"), records.Record(3, 16 + 19 + 22, b"3")]
+    assert list(tfrecord.read(tmp_path / "file", [])) == []
+
+
 def test_a_shard_writer_counts_what_it_writes(tmp_path):
     path = tmp_path / "shard"
     writer = tfrecord.ShardWriter(path)

@@ -77,7 +77,7 @@ def test_batch_norm_decay_of_a_net_without_batch_norm(build):
 def test_evaluation_has_no_dropout(build, configured):
     images = np.random.RandomState(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
-        logits = model.build_for_evaluation(tf.constant(images), 3, configured())
+        logits, _ = model.build_net(tf.constant(images), 3, configured(), is_training=False)
         session.run(tf.global_variables_initializer())
         np.testing.assert_array_equal(session.run(logits), session.run(logits))
         assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
@@ -92,7 +92,7 @@ def test_evaluation_has_no_dropout(build, configured):
 def test_variables_to_restore(configured):
     with tf.Graph().as_default():
         tf.train.create_global_step()
-        model.build_for_evaluation(tf.zeros([1, 8, 8, 3]), 3, configured())
+        model.build_net(tf.zeros([1, 8, 8, 3]), 3, configured(), is_training=False)
         names = {
             f"LeNet/{layer}/{kind}"
             for layer in ("conv1", "conv2", "fc3", "fc4")
@@ -115,9 +115,8 @@ def test_default_image_size(net, size):
 def test_maps_larger_than_the_pool_of_the_net(configured, name, size, arguments):
     with tf.Graph().as_default():
         images = tf.placeholder(tf.float32, [2, size, size, 3])
-        logits = model.build_for_evaluation(
-            images, 4, configured(f"--model_name={name}", *arguments)
-        )
+        config = configured(f"--model_name={name}", *arguments)
+        logits, _ = model.build_net(images, 4, config, is_training=False)
         assert logits.shape.as_list() == [2, 4]
 
 
@@ -132,7 +131,7 @@ def test_maps_larger_than_the_pool_of_the_net(configured, name, size, arguments)
 def test_depth_multiplier_and_stem_stride_reach_the_net(configured, name, weights, filters):
     config = configured(f"--model_name={name}", "--depth_multiplier=0.5", "--stem_stride=1")
     with tf.Graph().as_default() as graph:
-        model.build_for_evaluation(tf.zeros([1, 32, 32, 3]), 4, config)
+        model.build_net(tf.zeros([1, 32, 32, 3]), 4, config, is_training=False)
         assert next(v for v in tf.global_variables() if v.op.name == weights).shape[-1] == filters
         first = next(op for op in graph.get_operations() if op.type == "Conv2D")
         assert first.outputs[0].shape[1:3].as_list() == [32, 32]

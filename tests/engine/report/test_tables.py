@@ -30,7 +30,9 @@ def scores():
 def written(scores, tmp_path):
     """The directory of what was written of `scores`."""
     found = metrics.compute(scores, NAMES, resamples=50)
-    content = tables.results(Result("run/model.ckpt-7", 7, scores, 1.23456), found, DATASET)
+    content = tables.results(
+        Result("run/model.ckpt-7", 7, scores, 1.23456, net=None), found, DATASET
+    )
     tables.write(tmp_path, content, found, scores)
     return tmp_path
 
@@ -108,7 +110,7 @@ def test_predictions(written, scores):
 def test_a_full_disk_keeps_what_was_there(scores, tmp_path, no_file_beyond):
     (tmp_path / "results.json").write_text("old")
     found = metrics.compute(scores, NAMES)
-    content = tables.results(Result("c", 1, scores, 1.0), found, DATASET)
+    content = tables.results(Result("c", 1, scores, 1.0, net=None), found, DATASET)
     with no_file_beyond(100), pytest.raises(OSError, match="large"):
         tables.write(tmp_path, content, found, scores)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
