@@ -29,7 +29,7 @@ demo: $(installed) ## Generate phase diagrams, train a small net on them, evalua
 	  --dataset_dir=$(demo_data) --train_dir=$(demo_run)
 	$(bin)/python eval_image_classifier.py --checkpoint_path=$(demo_run) --min_accuracy=0.95
 	@echo
-	@echo "To look at the run: $(bin)/tensorboard --logdir=$(demo_run)"
+	@echo "To look at the run: $(bin)/tensorboard --logdir=$(DEMO)"
 
 lint: $(installed) ## Check style and format
 	$(bin)/ruff check .

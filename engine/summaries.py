@@ -86,13 +86,14 @@ class EventFile:
     Args:
         directory: where to write it.
         graph: shown by TensorBoard, if it is given.
+        suffix: what its name ends with.
     """
 
-    def __init__(self, directory: Path, graph: tf.Graph | None = None) -> None:
+    def __init__(self, directory: Path, graph: tf.Graph | None = None, *, suffix: str = "") -> None:
         now = int(time.time())
         # TensorFlow's own names go by the second: of two within one, one would be lost.
         unique = f"{now:010d}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        self._path = directory / f"events.out.tfevents.{unique}"
+        self._path = directory / f"events.out.tfevents.{unique}{suffix}"
         self._writer = None
         with self._loss_told():
             self._writer = tf.io.TFRecordWriter(str(self._path))
@@ -100,6 +101,11 @@ class EventFile:
         if graph is not None:
             self.add(graph_def=graph.as_graph_def().SerializeToString())
         self.flush()
+
+    @property
+    def lost(self) -> bool:
+        """Whether it could not be written."""
+        return self._writer is None
 
     def add(self, **event: Any) -> None:
         """Adds one event, given by the fields of tf.Event; its time is now."""

@@ -17,7 +17,15 @@ from core import files, progress
 from core.compat import tf
 from core.errors import FlagError, Stopped
 from datasets.spec import LoadedSplit
-from engine import checkpoint_writer, checkpoints, input_pipeline, mixed_precision, summaries
+from engine import (
+    checkpoint_writer,
+    checkpoints,
+    hparams,
+    input_pipeline,
+    mixed_precision,
+    run_dir,
+    summaries,
+)
 from engine.model import Classifier
 
 GRAPH_FILE = "graph.pbtxt"
@@ -153,12 +161,16 @@ class _Log:
 
 
 class _Events:
-    """The event file of a run."""
+    """The event file of a run, to be used in a `with`."""
 
     def __init__(self, directory: Path, step: int, batch_size: int) -> None:
         self._file = summaries.EventFile(directory, tf.get_default_graph())
         # Tells TensorBoard to drop what a run that ended without saving wrote beyond this step.
         self._file.add(step=step, session_log=tf.SessionLog(status=tf.SessionLog.START))
+        hparams.remove_end(directory)
+        settings = run_dir.recorded(directory).get("settings", {})
+        self._file.add(step=step + 1, summary=hparams.session_start(settings))
+        self._directory, self._first_step = directory, step + 1
         self._batch_size = batch_size
         self._step, self._time = step, time.monotonic()
 
@@ -173,8 +185,13 @@ class _Events:
         self._step, self._time = step, now
         self._file.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> "_Events":
+        return self
+
+    def __exit__(self, error: type | None, *_: Any) -> None:
         self._file.close()
+        if not self._file.lost:
+            hparams.write_end(self._directory, self._first_step, succeeded=error is None)
 
 
 def run(
@@ -210,12 +227,11 @@ def run(
         opened.run(classifier.batch.start)
         step = int(opened.run(tf.train.get_global_step()))
         writer.save(opened, step)
-        events = _Events(directory, step, config.batch_size)
-        try:
-            with input_pipeline.damage_named(dataset, config.labels_offset):
-                step = _steps(opened, step, train_op, summary_op, writer, events, signals, config)
-        finally:
-            events.close()
+        with (
+            _Events(directory, step, config.batch_size) as events,
+            input_pipeline.damage_named(dataset, config.labels_offset),
+        ):
+            step = _steps(opened, step, train_op, summary_op, writer, events, signals, config)
         writer.save(opened, step)
         if signals:
             raise Stopped(signals[0], f"stopped at step {step}, which is saved")
