@@ -19,6 +19,16 @@ def resident_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_bytes() -> int:
+    """The most memory that it has had resident so far, without that of its children.
+
+    Not what getrusage gives, which begins at the peak of the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_bytes().splitlines()
+    kilobytes = next(line.split()[1] for line in lines if line.startswith(b"VmHWM:"))
+    return int(kilobytes) * 1024
+
+
 def cold_start() -> str:
     """What it has taken so far, for people: "3.1 s, with 480 MB of memory"."""
     return f"{seconds_since_start():.1f} s, with {resident_bytes() / 1e6:.0f} MB of memory"

@@ -25,5 +25,20 @@ def test_resident_memory_is_what_has_been_touched():
     assert 29_000_000 < int(found.stdout) < 40_000_000
 
 
+def test_peak_memory_is_kept_when_it_is_freed():
+    code = (
+        "from core.process import *\nbefore = peak_bytes()\n"
+        "touched = b'x' * 30_000_000\ndel touched\n"
+        "print(before, peak_bytes() - before, peak_bytes() - resident_bytes())"
+    )
+    touched = b"x" * 100_000_000  # none of the other process's, which this one starts
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    del touched
+    before, grown, freed = map(int, found.stdout.split())
+    assert before < 100_000_000 < process.peak_bytes()
+    assert 29_000_000 < grown < 40_000_000
+    assert freed > 29_000_000
+
+
 def test_both_are_told_in_a_few_words():
     assert re.fullmatch(r"\d+\.\d s, with \d+ MB of memory", process.cold_start())
