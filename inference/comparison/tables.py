@@ -99,6 +99,7 @@ OFFLINE = (
     Column("balanced_accuracy", "balanced", "%", "higher", _percent),
     Column("parameters", "parameters", "", "lower", prefixed),
     Column("flops", "FLOPs", "", "lower", prefixed),
+    Column("multiply_adds", "multiply-adds", "", "lower", prefixed),
     Column("bytes", "size", "", "lower", size),
     Column("training_seconds", "training", "", "lower", duration),
     Column("evaluation_seconds", "evaluation", "", "lower", duration),

@@ -27,7 +27,7 @@ def scored():
 def comparison(speed=True):
     top_1, latency = (0.75, 0.5, 0.75), (2.0, 3.0, 50.0)
     offline = {
-        name: {"top_1": top_1[i], "flops": 10 ** (3 + i), "multiply_adds": 1, "mcc": None}
+        name: {"top_1": top_1[i], "flops": 10 ** (3 + i), "no_column": 1, "mcc": None}
         for i, name in enumerate(NAMES)
     }
     offline["small"]["mcc"] = -0.25
