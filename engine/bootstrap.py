@@ -37,6 +37,7 @@ def intervals(scores: metrics.Scores, resamples: int) -> dict[str, tuple[float, 
             size = min(_AT_A_TIME, resamples - start)
             drawn = generator.integers(0, scores.count, (size, scores.count))
             times = np.stack([np.bincount(one, minlength=scores.count) for one in drawn])
+            times = times.astype(np.int32)
             of_these = resampled.shares(times) | resampled.agreement(times)
             if resamples * scores.count * scores.num_classes <= _MOST_NUMBERS:
                 of_these |= resampled.ranking(times)
@@ -57,7 +58,7 @@ def intervals(scores: metrics.Scores, resamples: int) -> dict[str, tuple[float, 
 class _Resampled:
     """Metrics of R resamples of scores: float64 [R] by name, NaN where one is not defined.
 
-    The methods are given how often each picture is in each resample: int64 [R, N].
+    The methods are given how often each picture is in each resample: int32 [R, N].
     """
 
     def __init__(self, scores: metrics.Scores) -> None:
@@ -123,6 +124,9 @@ class _Resampled:
 class _Curve:
     """The pictures in the order of the probability of one class, the largest first.
 
+    Pictures of one probability are on the same side of every threshold: a group. Areas change at
+    the U groups alone that have pictures of the class.
+
     Args:
         positive: whether a picture is of the class, bool [N].
         probabilities: of the class, float32 [N].
@@ -131,23 +135,31 @@ class _Curve:
     def __init__(self, positive: np.ndarray, probabilities: np.ndarray) -> None:
         self._order = np.argsort(-probabilities, kind="stable")
         ordered = probabilities[self._order]
-        self._positive = positive[self._order]
-        # The last of the pictures of each probability: no threshold comes between equal ones.
-        self._ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+        ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+        self._positive = np.flatnonzero(positive[self._order])
+        groups, self._first = np.unique(np.searchsorted(ends, self._positive), return_index=True)
+        # In cumulative sums with a 0 before them, up to where a group begins and ends.
+        self._begin = np.where(groups > 0, ends[groups - 1] + 1, 0)
+        self._end = ends[groups] + 1
 
     def areas(self, times: np.ndarray) -> np.ndarray:
         """Area under the ROC curve and average precision: float64 [2, R]."""
-        times = times[:, self._order].astype(np.int32)
-        above = times.cumsum(axis=1, dtype=np.int32)[:, self._ends]
-        hits = (times * self._positive).cumsum(axis=1, dtype=np.int32)[:, self._ends]
-        misses = above - hits
-        new_hits = np.diff(hits, axis=1, prepend=0)
-        positives, negatives = hits[:, -1].astype(np.float64), misses[:, -1].astype(np.float64)
+        times = times[:, self._order]
+        count = np.zeros([len(times), times.shape[1] + 1], np.int32)
+        times.cumsum(axis=1, out=count[:, 1:])
+        above, before = count[:, self._end], count[:, self._begin]  # [R, U]
+        if not len(self._first):
+            return np.full([2, len(times)], np.nan)
+        new_hits = np.add.reduceat(times[:, self._positive], self._first, axis=1)
+        hits = new_hits.cumsum(axis=1)
+        new_misses = above - before - new_hits
+        positives = hits[:, -1].astype(np.float64)
+        negatives = count[:, -1] - positives
+        misses_below = negatives[:, np.newaxis] - (above - hits)
         with np.errstate(invalid="ignore", divide="ignore"):
             # Of a pair, the positive one comes first, or both have the same probability: 1/2.
-            pairs = new_hits * (negatives[:, np.newaxis] - misses)
-            ties = new_hits * np.diff(misses, axis=1, prepend=0)
-            roc_auc = (pairs.sum(axis=1) + ties.sum(axis=1) / 2) / (positives * negatives)
+            pairs = new_hits * (misses_below + new_misses / 2)
+            roc_auc = pairs.sum(axis=1) / (positives * negatives)
             precision = np.where(above > 0, hits / above, 0)
             average_precision = (new_hits * precision).sum(axis=1) / positives
         average_precision[negatives == 0] = np.nan

@@ -287,7 +287,7 @@ def test_resampled_metrics_are_those_of_the_resample(classes):
     scores.logits[::5] = scores.logits[0]  # ties
     drawn = np.random.RandomState(0).randint(0, 40, (6, 40))
     drawn[5] = np.flatnonzero(scores.labels == 1)[0]  # one class alone
-    times = np.stack([np.bincount(one, minlength=40) for one in drawn])
+    times = np.stack([np.bincount(one, minlength=40) for one in drawn]).astype(np.int32)
     resampled = bootstrap._Resampled(scores)
     found = resampled.shares(times) | resampled.agreement(times) | resampled.ranking(times)
     for number, pictures in enumerate(drawn):
