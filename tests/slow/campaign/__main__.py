@@ -34,6 +34,7 @@ from tests.slow.campaign import (
     fuzz_commands,
     fuzz_http,
     fuzz_images,
+    reports,
     serving,
     signals,
     training,
@@ -42,7 +43,7 @@ from tests.slow.campaign import (
 from tests.slow.campaign.trials import KINDS, Outcome, Row
 
 MODULES = (
-    *(training, conversion, exports, classification, signals, serving, disk, damage),
+    *(training, conversion, exports, classification, reports, signals, serving, disk, damage),
     *(fuzz_images, fuzz_http, fuzz_commands),
 )
 ROWS = tuple(row for module in MODULES for row in module.ROWS)

@@ -1,7 +1,6 @@
 """Disks that are full: at every write, and at random sizes of the files or of the disk."""
 
 import contextlib
-import json
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from core import files
-from tests.slow.campaign import calls, classification, conversion, exports, training
+from tests.slow.campaign import calls, classification, conversion, exports, reports, training
 from tests.slow.campaign.processes import (
     CLASSIFY,
+    COMPARE,
     CONVERT,
     EVALUATE,
     EXPORT,
@@ -23,7 +23,6 @@ from tests.slow.campaign.trials import Row, Trial
 
 SUBJECTS = ("training", "conversion", "evaluation", "export", "classification")
 CODES = (0, 4)  # 0: nothing that counts was to be written after the disk was full
-_OLD_RESULTS = '{"old": true}'
 
 
 def _check_cleared(trial: Trial, directory: Path) -> None:
@@ -82,38 +81,23 @@ def events_full(trial: Trial) -> None:
     watched.check_end()
 
 
-def evaluation_full(trial: Trial) -> None:
-    """The disk is full from the first write of an evaluation on, from the second, ..."""
-    directory = _results(trial)
-    command = _evaluation(trial, directory)
-    script = calls.full_from(trial, EVALUATE, command, directory, trial.number)
-    _after_evaluation(trial, script, directory)
+def report_full(trial: Trial, name: str) -> None:
+    """The disk is full from the first write of an evaluation or comparison on, the second, ..."""
+    directory = reports.prepare(trial, name)
+    command = reports.command(trial, name, directory)
+    reports.undisturbed(trial, name)
+    script = calls.full_from(trial, name, command, directory, trial.number)
+    _after_report(trial, script, directory, older=True)
 
 
-def _results(trial: Trial) -> Path:
-    directory = trial.directory / "eval"
-    directory.mkdir()
-    (directory / "results.json").write_text(_OLD_RESULTS)
-    return directory
-
-
-def _evaluation(trial: Trial, directory: Path) -> list[str]:
-    checkpoint = training.reference(trial, training.SMALL).directory
-    threads = ["--inter_op_threads=1", "--intra_op_threads=1"]
-    return [f"--checkpoint_path={checkpoint}", f"--eval_dir={directory}", *threads]
-
-
-def _after_evaluation(trial: Trial, script: Script, directory: Path) -> None:
+def _after_report(trial: Trial, script: Script, directory: Path, older: bool) -> None:
     code = script.finish(CODES)
     trial.checked[f"ended with {code}"] += 1
-    found = (directory / "results.json").read_text()
-    try:
-        step = json.loads(found).get("global_step")
-    except ValueError:
-        step = "torn"
-    allowed = (training.STEPS,) if code == 0 else (training.STEPS, None)
-    trial.expect(step in allowed, "lost", f"ended with {code}, results.json is of step {step}")
-    _check_cleared(trial, directory)
+    whole = code != 0 or reports.is_new(trial, script.name, directory)
+    trial.expect(whole, "lost", "exit code 0, but the report is not new")
+    half = [name for name in reports.unfinished(directory) if ".tmp-" in name]
+    trial.expect(not half, "left-overs", f"after a full disk: {', '.join(half)}")
+    reports.check_undivided(trial, script.name, directory, older)
 
 
 def export_full(trial: Trial, kind: str) -> None:
@@ -195,9 +179,10 @@ def _on_small_disk(
         script = Script(trial, CONVERT, *command, before=before)
         _after_conversion(trial, script, place, older=False)
     elif subject == "evaluation":
-        directory = _results(trial)
-        script = Script(trial, EVALUATE, *_evaluation(trial, directory), before=before)
-        _after_evaluation(trial, script, directory)
+        reports.undisturbed(trial, EVALUATE)
+        command = reports.command(trial, EVALUATE, place)
+        script = Script(trial, EVALUATE, *command, before=before)
+        _after_report(trial, script, place, older=False)
     elif subject == "export":
         kind = exports.kind_of(trial)
         exports.table(trial, kind)
@@ -221,7 +206,8 @@ ROWS = (
     Row("disk_full_conversion_over", lambda trial: conversion_full(trial, older=True)),
     Row("disk_full_training", training_full),
     Row("disk_full_events", events_full),
-    Row("disk_full_evaluation", evaluation_full),
+    Row("disk_full_evaluation", partial(report_full, name=EVALUATE)),
+    Row("disk_full_comparison", partial(report_full, name=COMPARE)),
     Row("disk_full_classification", classification_full),
     *(Row(f"disk_full_export_{kind}", partial(export_full, kind=kind)) for kind in exports.NAMES),
     Row("disk_full_sizes", limited, 200),

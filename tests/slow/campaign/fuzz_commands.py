@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 import classify_images
+import compare_models
 import download_and_convert_data
 import export_inference_graph
 import serve_image_classifier
@@ -22,6 +23,7 @@ from engine import checkpoints, flags
 from tests.slow.campaign import conversion, exports, serving, training
 from tests.slow.campaign.processes import (
     CLASSIFY,
+    COMPARE,
     CONVERT,
     EVALUATE,
     EXPORT,
@@ -41,6 +43,7 @@ _DEFINE = {
     TRAIN: flags.define_training,
     EVALUATE: flags.define_evaluation,
     CLASSIFY: classify_images.define,
+    COMPARE: compare_models.define,
     EXPORT: export_inference_graph.define,
     SERVE: serve_image_classifier.define,
 }
@@ -48,11 +51,12 @@ _DEFINE = {
 # written outside of the trial's directory, whatever is made of the rest.
 _WRITTEN = (
     *("--train_dir=", "--eval_dir=", "--checkpoint_path="),
-    *("--output=", "--copy_to=", "--output_file="),
+    *("--output=", "--copy_to=", "--output_file=", "--output_dir="),
 )
 # With any value, these have a script run or wait for ever, or write beside a checkpoint, as asked.
 _OBEYED = ("max_number_of_steps", "eval_interval_secs", "output", "copy_to", "output_file")
-_SHORT = ["--max_number_of_steps=12"] * 2  # twice: a flag without its value takes the first
+# Last, and twice: a flag without its value takes the first.
+_SHORT = {TRAIN: ["--max_number_of_steps=12"] * 2, COMPARE: ["--repeats=0"] * 2}
 
 _TYPED = {
     "int": ("-1", "0", "1", "2", "7", "1000", "65536", "2147483647", "9" * 18),
@@ -114,6 +118,9 @@ def _valid(trial: Trial) -> tuple[str, list[str]]:
     convert = ["--dataset_name=tiny", "--image_dir=pictures", "--dataset_dir=new_data"]
     evaluate = ["--checkpoint_path=run", "--eval_dir=eval", "--dataset_dir=data"]
     classify = ["--output=predictions.csv", "--copy_to=copies", "--checkpoint_path=run"]
+    compare = ["--output_dir=comparison", "--dataset_dir=data"]
+    compared = chance.choice(("run", "run,run/model.ckpt-9"))
+    nets = ["--random_init=lenet,cifarnet", "--num_classes=3", "--image_size=32"]
     kind = chance.choice(exports.NAMES)
     export = exports.path_in(Path("exports"), kind)
     return chance.choice(
@@ -123,6 +130,8 @@ def _valid(trial: Trial) -> tuple[str, list[str]]:
             (TRAIN, [train_dir, *train, "--dataset_dir=data"]),
             (EVALUATE, evaluate),
             (CLASSIFY, [*classify, f"--images={chance.choice(('pictures', 'pictures/*/1*'))}"]),
+            (COMPARE, [*compare, f"--runs={compared}"]),
+            (COMPARE, ["--output_dir=comparison", *nets]),
             (EXPORT, [f"--output_file={export}", "--checkpoint_path=run", f"--format={kind}"]),
             (EXPORT, ["--output_file=graph.pb", "--model_name=lenet", "--dataset_name=mnist"]),
             (SERVE, ["--checkpoint_path=run", "--port=0"]),
@@ -183,7 +192,7 @@ def garbled(trial: Trial) -> None:
     script, line = _valid(trial)
     for _ in range(trial.random.choice((1, 1, 2, 3))):
         line = _garble(line, script, trial.random)
-    line = [*line, *(_SHORT if script == TRAIN else [])]
+    line = [*line, *_SHORT.get(script, [])]
     print(script, shlex.join(line).encode(errors="backslashreplace").decode(), flush=True)
     running = Script(trial, script, *line, before=_limit_memory())
     codes = CODES

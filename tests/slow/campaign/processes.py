@@ -18,6 +18,7 @@ CONVERT = "download_and_convert_data.py"
 TRAIN = "train_image_classifier.py"
 EVALUATE = "eval_image_classifier.py"
 CLASSIFY = "classify_images.py"
+COMPARE = "compare_models.py"
 EXPORT = "export_inference_graph.py"
 SERVE = "serve_image_classifier.py"
 

@@ -1,12 +1,24 @@
 """SIGTERM and SIGINT at random moments: the step just finished is saved, and nothing is lost."""
 
+import os
 import signal
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from core import files
 from engine import checkpoints
-from tests.slow.campaign import classification, conversion, exports, training
-from tests.slow.campaign.processes import CLASSIFY, CONVERT, EXPORT, TRAIN, Script, run
+from tests.slow.campaign import classification, conversion, exports, reports, training
+from tests.slow.campaign.processes import (
+    CLASSIFY,
+    COMPARE,
+    CONVERT,
+    EVALUATE,
+    EXPORT,
+    TRAIN,
+    Script,
+    run,
+)
 from tests.slow.campaign.trials import Row, Trial
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
@@ -22,9 +34,14 @@ def stopped(trial: Trial) -> None:
         _training_stopped(trial, number, twice=kind == 1)
 
 
-def _begin(trial: Trial, name: str, arguments: list[str]) -> Script:
+def _begin(
+    trial: Trial,
+    name: str,
+    arguments: list[str],
+    before: Callable[[], None] | None = None,
+) -> Script:
     """Starts a script; before it handles signals, the interpreter dies of them as of any."""
-    script = Script(trial, name, *arguments)
+    script = Script(trial, name, *arguments, before=before)
     script.wait_until(script.listens)
     return script
 
@@ -107,7 +124,43 @@ def _classification_stopped(trial: Trial, number: int) -> None:
     classification.check_again(trial, directory, images)
 
 
+def reports_stopped(trial: Trial) -> None:
+    """Half of the trials are evaluations, the others comparisons, which start processes."""
+    number = NUMBERS[trial.number % 2]
+    name = COMPARE if trial.number // 2 % 2 else EVALUATE
+    directory = reports.prepare(trial, name)
+    scratch = trial.directory / "scratch"
+    scratch.mkdir()
+
+    def keep_together() -> None:
+        os.environ["TMPDIR"] = str(scratch)
+        tempfile.tempdir = None
+
+    reports.undisturbed(trial, name)
+    life = reports.seconds_of_report(trial, name)
+    command = reports.command(trial, name, directory, older=name == COMPARE)  # it measures
+    script = _begin(trial, name, command, keep_together)
+    _stop(trial, script, number, life, directory)
+    running = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _tells(path, scratch)]
+    trial.expect(not running, "left-overs", f"{len(running)} processes go on")
+    left = [path.name for path in scratch.iterdir() if not path.name.startswith("__autograph_")]
+    trial.expect(not left, "left-overs", f"temporary files: {', '.join(left)}")
+    left = reports.unfinished(directory)
+    trial.expect(not left, "left-overs", f"after the signal: {', '.join(left)}")
+    reports.check_undivided(trial, name, directory)
+    reports.check_again(trial, name, directory)
+
+
+def _tells(command: Path, name: Path) -> bool:
+    """Whether a process, by its command line in /proc, was told of a file's name."""
+    try:
+        return os.fsencode(name) in command.read_bytes()
+    except OSError:  # it has ended
+        return False
+
+
 ROWS = (
     Row("signals", stopped, 100),
     Row("inference_signals", inference_stopped, 20),
+    Row("report_signals", reports_stopped, 40),
 )
