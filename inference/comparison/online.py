@@ -101,6 +101,7 @@ def _probed(name: str, path: str, pictures: Path, seconds: float) -> dict[str, A
         "pictures": os.path.abspath(pictures),
         "seconds": seconds,
         "batch_sizes": BATCH_SIZES,
+        "parent": os.getpid(),
     }
     command = [sys.executable, "-m", "inference.comparison.probe", json.dumps(spec)]
     with tempfile.TemporaryFile() as log:

@@ -1,11 +1,12 @@
 """Measures one model, in a process that has done nothing else.
 
     python -m inference.comparison.probe '{"model": "RUN", "pictures": "FOLDER", "seconds": 2,
-                                           "batch_sizes": [1, 2, 4]}'
+                                           "batch_sizes": [1, 2, 4], "parent": 4711}'
 
 `model` is whatever `inference.predictor.open_model` opens, `pictures` an image file or a folder of
-nothing else, `seconds` how long the latency, and the speed at each batch size, is measured. One
-line of JSON comes out:
+nothing else, `seconds` how long the latency, and the speed at each batch size, is measured, and
+`parent` the process that this one is not to outlive; it may be left out. One line of JSON comes
+out:
 
     cold_start_s       from the start of the process to the first answer
     resident_mb        memory after that, 10^6 bytes
@@ -160,7 +161,10 @@ def main() -> int:
     os.dup2(2, 1)  # what libraries print is not to be taken for an answer
     code = ExitCode.OK
     try:
-        answer = measure(json.loads(sys.argv[1]))
+        spec = json.loads(sys.argv[1])
+        if "parent" in spec:
+            process.end_with(spec["parent"])
+        answer = measure(spec)
     except Exception as error:
         known = script.classified(error)
         if not known:

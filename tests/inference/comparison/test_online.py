@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,17 @@ def children(process):
     """Ids of the processes that one has started and not yet waited for."""
     tasks = Path(f"/proc/{process}/task")
     return [int(child) for file in tasks.glob("*/children") for child in file.read_text().split()]
+
+
+def ends(process):
+    """Whether a process ends soon; it may become a zombie, which has no command line."""
+    deadline = time.monotonic() + 20
+    with contextlib.suppress(OSError):
+        while Path(f"/proc/{process}/cmdline").read_bytes():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+    return True
 
 
 def first_probe(process):
@@ -101,4 +113,19 @@ def test_an_interrupt_leaves_no_process_behind(root, colour_run, colour_folder):
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=20)
     assert said == ("False False\n", "")
-    assert not Path(f"/proc/{probe}").exists()
+    assert ends(probe)
+
+
+@pytest.mark.parametrize("wait", [0, 1])
+def test_a_kill_leaves_no_process_behind(root, colour_run, colour_folder, wait):
+    """Be the probe at its start or at work."""
+    code = (
+        "import sys; from pathlib import Path; from inference.comparison import online\n"
+        "online.measure({'ours': sys.argv[1]}, Path(sys.argv[2]), 1, 60)\n"
+    )
+    command = [sys.executable, "-c", code, str(colour_run), str(colour_folder / "red")]
+    with subprocess.Popen(command, cwd=root) as process:
+        probe = first_probe(process.pid)
+        time.sleep(wait)
+        process.kill()
+    assert ends(probe)  # it would go on for minutes
