@@ -1,8 +1,10 @@
 """SIGTERM and SIGINT at random moments: the step just finished is saved, and nothing is lost."""
 
+import contextlib
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,8 +143,10 @@ def reports_stopped(trial: Trial) -> None:
     command = reports.command(trial, name, directory, older=name == COMPARE)  # it measures
     script = _begin(trial, name, command, keep_together)
     _stop(trial, script, number, life, directory)
-    running = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _tells(path, scratch)]
-    trial.expect(not running, "left-overs", f"{len(running)} processes go on")
+    deadline = time.monotonic() + 10  # one that has just been started sees soon that it is alone
+    while (running := _told(scratch)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    trial.expect(not running, "left-overs", f"processes that go on: {', '.join(running)}")
     left = [path.name for path in scratch.iterdir() if not path.name.startswith("__autograph_")]
     trial.expect(not left, "left-overs", f"temporary files: {', '.join(left)}")
     left = reports.unfinished(directory)
@@ -151,12 +155,14 @@ def reports_stopped(trial: Trial) -> None:
     reports.check_again(trial, name, directory)
 
 
-def _tells(command: Path, name: Path) -> bool:
-    """Whether a process, by its command line in /proc, was told of a file's name."""
-    try:
-        return os.fsencode(name) in command.read_bytes()
-    except OSError:  # it has ended
-        return False
+def _told(name: Path) -> list[str]:
+    """The ids of the processes that have a file's name in their command lines."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.fsencode(name) in path.read_bytes():
+                found.append(path.parent.name)
+    return found
 
 
 ROWS = (
