@@ -102,7 +102,7 @@ def build_net(
         Logits, float32 [N, C], and the end points by name.
 
     Raises:
-        FlagError: a flag is given that the net has no use for.
+        FlagError: a flag is given that the net has no use for, or the images are too small for it.
     """
     network_fn = nets_factory.get_network_fn(config.model_name, num_classes, **arguments)
     known = inspect.signature(network_fn).parameters
@@ -116,7 +116,15 @@ def build_net(
     larger = size is None or config.stem_stride or size > network_fn.default_image_size
     if larger and "global_pool" in known:
         given["global_pool"] = True
-    return network_fn(images, **given)
+    try:
+        return network_fn(images, **given)
+    except ValueError as error:
+        if "Negative dimension size" not in str(error):  # what a pool says of a map below its size
+            raise
+        raise FlagError(
+            f"pictures of {size} pixels are too small for the net {config.model_name}",
+            remedy="use larger ones",
+        ) from None
 
 
 def variables_to_restore(moving_average_decay: float | None) -> dict[str, tf.Variable]:

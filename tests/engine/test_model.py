@@ -48,6 +48,17 @@ def test_losses_and_accuracy(build, smoothing, decay):
     assert accuracy == np.mean(logits.argmax(axis=1) == LABELS)
 
 
+def test_pictures_that_a_net_would_shrink_to_nothing_are_told(build):
+    """LeNet halves them twice."""
+    with tf.Graph().as_default():
+        assert build(size=4).logits.shape == (4, 3)
+    with (
+        tf.Graph().as_default(),
+        pytest.raises(FlagError, match="of 3 pixels are too small for the net lenet - use larger"),
+    ):
+        build(size=3)
+
+
 def test_batch_norm_decay_reaches_the_moving_averages(build):
     """After one step an average that started at 0 is (1 - decay) of the batch's mean."""
     found = {}

@@ -95,8 +95,7 @@ def _after_report(trial: Trial, script: Script, directory: Path, older: bool) ->
     trial.checked[f"ended with {code}"] += 1
     whole = code != 0 or reports.is_new(trial, script.name, directory)
     trial.expect(whole, "lost", "exit code 0, but the report is not new")
-    half = [name for name in reports.unfinished(directory) if ".tmp-" in name]
-    trial.expect(not half, "left-overs", f"after a full disk: {', '.join(half)}")
+    reports.check_cleared(trial, directory)
     reports.check_undivided(trial, script.name, directory, older)
 
 

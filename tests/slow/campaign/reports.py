@@ -85,11 +85,20 @@ def check_again(trial: Trial, script: str, directory: Path) -> None:
         same = _digest(directory / name) == _digest(new / name)
         trial.expect(same, "not identical", f"{name}, after reporting again")
         trial.checked["identical"] += same
-    more = _names(directory) - _names(new) | unfinished(directory)
+    more = _names(directory) - _names(new) | _unfinished(directory)
     trial.expect(not more, "left-overs", f"after reporting again: {', '.join(sorted(more))}")
 
 
-def unfinished(directory: Path) -> set[str]:
+def check_cleared(trial: Trial, directory: Path) -> None:
+    """After an interruption that a script has seen, nothing that is half-written is left.
+
+    What it has committed, and the next one moves to its place, is whole.
+    """
+    half = [name for name in _unfinished(directory) if ".tmp-" in name]
+    trial.expect(not half, "left-overs", f"half-written: {', '.join(half)}")
+
+
+def _unfinished(directory: Path) -> set[str]:
     """What interrupted writers left in a report."""
     left = [*files.unfinished(directory), *files.unfinished(directory / EXPLANATIONS)]
     return {str(path.relative_to(directory)) for path in left}

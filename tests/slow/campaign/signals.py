@@ -149,8 +149,7 @@ def reports_stopped(trial: Trial) -> None:
     trial.expect(not running, "left-overs", f"processes that go on: {', '.join(running)}")
     left = [path.name for path in scratch.iterdir() if not path.name.startswith("__autograph_")]
     trial.expect(not left, "left-overs", f"temporary files: {', '.join(left)}")
-    left = reports.unfinished(directory)
-    trial.expect(not left, "left-overs", f"after the signal: {', '.join(left)}")
+    reports.check_cleared(trial, directory)
     reports.check_undivided(trial, name, directory)
     reports.check_again(trial, name, directory)
 
