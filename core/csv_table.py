@@ -1,6 +1,7 @@
 """CSV files that spreadsheets and programs read alike."""
 
 import csv
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,5 +21,5 @@ def write(path: str | os.PathLike, header: Sequence[str], rows: Iterable[Sequenc
     """Writes a whole CSV file: text as `text` gives it, None as an empty cell."""
     with files.atomic_write(path) as file:
         table = csv.writer(file)
-        for row in (header, *rows):
+        for row in itertools.chain([header], rows):  # never all at once: there may be many
             table.writerow([text(cell) if isinstance(cell, str) else cell for cell in row])
