@@ -269,7 +269,7 @@ def _draw(path: Path, explained: Explained, class_names: Sequence[str]) -> None:
         axes = figure.add_axes(box, xticks=[], yticks=[])
         axes.imshow(picture)
         axes.set_title(caption, fontsize=_FONT_SIZE, parse_math=False)
-    title = _elided(mistake.name, _LONGEST_PATH)
+    title = plots.elided(mistake.name, _LONGEST_PATH)
     figure.suptitle(title, y=1 - _MARGIN / height, fontsize=_FONT_SIZE, parse_math=False)
     path.write_bytes(plots.png(figure))
 
@@ -282,13 +282,6 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 
 
 def _caption(class_name: str, role: str, probability: float) -> str:
-    return f"{_elided(class_name, _LONGEST_NAME)}\n{role}, {100 * probability:.1f} %"
+    from engine.report import plots
 
-
-def _elided(text: str, longest: int) -> str:
-    """A text that fits: what cannot be printed replaced, and its middle left out if it is long."""
-    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    if len(text) <= longest:
-        return text
-    kept = longest - 1
-    return f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+    return f"{plots.elided(class_name, _LONGEST_NAME)}\n{role}, {100 * probability:.1f} %"

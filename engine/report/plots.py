@@ -294,30 +294,30 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _elided(text: str, length: int) -> str:
-    """At most so many characters, all of them printable; the middle is left out."""
+def elided(text: str, length: int) -> str:
+    """At most so many characters, at least 2, all of them printable; the middle is left out."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     if len(text) <= length:
         return text
     return f"{text[: length // 2]}…{text[len(text) - (length - 1) // 2 :]}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A text that matplotlib draws as it is: two `$` would begin and end a formula."""
     return text.replace("$", r"\$")
 
 
 def _short(name: str) -> str:
-    return _literal(_elided(name, NAME_LENGTH))
+    return literal(elided(name, NAME_LENGTH))
 
 
 def _wrapped(caption: str) -> str:
     """A caption as lines that fit under a picture."""
     lines = []
     for line in caption.split("\n"):
-        short = _elided(line, CAPTION_WIDTH * CAPTION_LINES)
+        short = elided(line, CAPTION_WIDTH * CAPTION_LINES)
         lines += textwrap.wrap(short, CAPTION_WIDTH) or [""]
-    return _literal("\n".join(lines))
+    return literal("\n".join(lines))
 
 
 def png(figure: Figure) -> bytes:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
+from engine.report.plots import elided, literal
 from inference.comparison.online import Spread
 from inference.comparison.tables import Column, Comparison, Table, middle
 
@@ -36,14 +37,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _short(name: str) -> str:
-    """A name that is not too long to be drawn: its beginning and its end."""
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST else f"{name[: half - 1]}…{name[-half:]}"
-
-
-def _plain(text: str) -> str:
-    """Text as it is: a pair of $ would begin a formula."""
-    return text.replace("$", r"\$")
+    return literal(elided(name, _LONGEST))
 
 
 def bars(table: Table) -> Figure:
@@ -58,11 +52,11 @@ def bars(table: Table) -> Figure:
         _panel(axes, table, column)
     for axes in list(grid.flat)[len(columns) :]:
         axes.set_axis_off()
-    names = [_plain(_short(name)) for name in table.rows]
+    names = [_short(name) for name in table.rows]
     grid[0, 0].set_yticks(range(len(names)), names)
     grid[0, 0].set_ylim(len(names) - 0.4, -0.6)  # the first model on top
     title = f"{table.title}\n↑ higher is better, ↓ lower is better; blue: the best"
-    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=10, color=_INK)
+    figure.suptitle(literal(title), x=0.01, ha="left", fontsize=10, color=_INK)
     return figure
 
 
@@ -156,7 +150,7 @@ def _name(axes: Axes, places: dict[str, tuple[float, float]], front: list[str]) 
     sides += [(dx, scale * dy) for scale in (4, 7) for dx, dy in sides[:4]]
     halo = patheffects.withStroke(linewidth=2.5, foreground="white")
     for name in [*front, *(name for name in places if name not in front)]:
-        label = axes.annotate(_plain(_short(name)), places[name], (0, 0), fontsize=8, zorder=4,
+        label = axes.annotate(_short(name), places[name], (0, 0), fontsize=8, zorder=4,
                               textcoords="offset points", path_effects=[halo],
                               color=_INK if name in front else _QUIET)  # fmt: skip
         costs = []
