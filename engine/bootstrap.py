@@ -6,6 +6,8 @@ a hundred resamples at a time from these numbers. That takes a hundredth of what
 scikit-learn for each would; the definitions are those of `engine.metrics`.
 """
 
+import functools
+
 import numpy as np
 
 from core import progress
@@ -20,10 +22,16 @@ _MOST_NUMBERS = 3_000_000_000
 
 
 def intervals(scores: metrics.Scores, resamples: int) -> dict[str, tuple[float, float]]:
-    """The ends of the 95 % intervals of metrics, by name: percentiles over the resamples.
+    """The ends of the 95 % intervals of metrics, by name.
+
+    They are percentiles over the resamples, moved so that the median of these is the value of the
+    split. Resamples are biased: a picture that is in one twice makes average precision larger, and
+    macro F1 of few pictures per class smaller, so that the percentiles themselves may not even
+    include the value (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 10).
 
     Where a metric is not defined of a resample, such as one without a class, this one is left out;
-    a metric that is defined of none has no interval.
+    a metric that is not defined of the split, or of no resample, has no interval. If all resamples
+    have the same value, as the accuracy without any mistake, the interval is that value alone.
 
     Args:
         scores: of N pictures.
@@ -31,6 +39,7 @@ def intervals(scores: metrics.Scores, resamples: int) -> dict[str, tuple[float, 
     """
     generator = np.random.default_rng(SEED)
     resampled = _Resampled(scores)
+    with_ranking = resamples * scores.count * scores.num_classes <= _MOST_NUMBERS
     found: dict[str, list[np.ndarray]] = {}
     with progress.bar("Intervals", resamples, unit="resamples") as advance:
         for start in range(0, resamples, _AT_A_TIME):
@@ -38,21 +47,26 @@ def intervals(scores: metrics.Scores, resamples: int) -> dict[str, tuple[float, 
             drawn = generator.integers(0, scores.count, (size, scores.count))
             times = np.stack([np.bincount(one, minlength=scores.count) for one in drawn])
             times = times.astype(np.int32)
-            of_these = resampled.shares(times) | resampled.agreement(times)
-            if resamples * scores.count * scores.num_classes <= _MOST_NUMBERS:
-                of_these |= resampled.ranking(times)
-            for name, values in of_these.items():
+            for name, values in resampled.metrics(times, with_ranking).items():
                 found.setdefault(name, []).append(values)
             advance(size)
-    percentiles = (50 - 50 * LEVEL, 50 + 50 * LEVEL)
+    of_split = resampled.metrics(np.ones([1, scores.count], np.int32), with_ranking)
     ends = {}
     for name, parts in found.items():
-        values = np.concatenate(parts)
+        (value,), values = of_split[name], np.concatenate(parts)
         values = values[np.isfinite(values)]
-        if len(values):
-            low, high = np.percentile(values, percentiles)
-            ends[name] = (float(low), float(high))
+        if np.isfinite(value) and len(values):
+            ends[name] = _interval(name, value, values)
     return ends
+
+
+def _interval(name: str, value: float, resampled: np.ndarray) -> tuple[float, float]:
+    """The interval of a metric: percentiles less the bias, within what the metric can be."""
+    percentiles = np.percentile(resampled, (50 - 50 * LEVEL, 50 + 50 * LEVEL))
+    bias = np.median(resampled) - value
+    least, largest = -1 if name == "mcc" else 0, np.inf if name == "cross_entropy" else 1
+    low, high = np.clip(percentiles - bias, least, largest)
+    return float(low), float(high)
 
 
 class _Resampled:
@@ -69,12 +83,17 @@ class _Resampled:
         self._probabilities = scores.probabilities
         confidence = self._probabilities.max(axis=1).astype(np.float64)
         self._bins, self._gaps = metrics.bins_of(confidence), self._correct - confidence
-        self._curves = [_Curve(self._labels == label, self._probabilities[:, label])
-                        for label in self._curve_classes()]  # fmt: skip
 
-    def _curve_classes(self) -> range:
-        """As in `metrics.compute`: of two classes, only the second."""
-        return range(1, 2) if self._num_classes == 2 else range(self._num_classes)
+    @functools.cached_property
+    def _curves(self) -> list["_Curve"]:
+        """As in `metrics.compute`: of two classes, only the second has one."""
+        classes = range(1, 2) if self._num_classes == 2 else range(self._num_classes)
+        return [_Curve(self._labels == label, self._probabilities[:, label]) for label in classes]
+
+    def metrics(self, times: np.ndarray, with_ranking: bool) -> dict[str, np.ndarray]:
+        """All of them, or all but the areas under curves, which take by far the longest."""
+        ranking = self.ranking(times) if with_ranking else {}
+        return self.shares(times) | self.agreement(times) | ranking
 
     def shares(self, times: np.ndarray) -> dict[str, np.ndarray]:
         """Means over the pictures, and the calibration error."""
