@@ -178,9 +178,7 @@ class Evaluator:
         self._num_classes = dataset.num_classes - config.labels_offset
         tf.train.create_global_step()
         channels = 1 if config.use_grayscale else dataset.channels
-        self.freezer = freezing.Freezer(
-            config.eval_image_size, channels, self._num_classes, config
-        )
+        self.freezer = freezing.Freezer(config.eval_image_size, channels, self._num_classes, config)
 
     def evaluate(self, checkpoint: str) -> Result:
         """One pass over the split, or over --max_num_batches of it.
