@@ -204,11 +204,11 @@ def _draw_curves(
     for curve in () if few else curves:
         axes.plot(curve.x, curve.y, color="#c4c4c4", lw=0.5, **style)
     for curve, colour in zip(curves if few else _extremes(curves), COLOURS, strict=False):
-        label = f"{curve.area:.3f}  {_short(curve.name)}"
+        label = f"{curve.area:.4f}  {_short(curve.name)}"
         axes.plot(curve.x, curve.y, color=colour, lw=1.5, label=label, **style)
     if len(curves) > 1:
         area_mean = np.mean([curve.area for curve in curves])
-        label = f"{area_mean:.3f}  macro-average"
+        label = f"{area_mean:.4f}  macro-average"
         line = {"lw": 1.5, "ls": "--"} if few else {"lw": 2.5}
         axes.plot(*mean(curves), color="black", label=label, **line, **style)
     if undefined and not few:

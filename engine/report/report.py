@@ -18,6 +18,7 @@ from engine.report.mistakes import Mistake
 
 GALLERY = 20  # most confident mistakes that are shown: four rows of five
 EXPLANATIONS = "explain"  # directory of them, in --eval_dir
+PICTURES = ("confusion_matrix", "roc", "precision_recall", "reliability", "mistakes")
 
 
 def check(evaluator: Evaluator, config: Any) -> None:
@@ -54,7 +55,7 @@ def write(result: Result, evaluator: Evaluator, dataset: LoadedSplit, config: An
     directory = files.make_directory(config.eval_dir)
     files.sweep_killed(directory)
     pictures = _pictures(directory, scores, dataset, class_names, config)
-    if config.explain:
+    if config.explain or (directory / EXPLANATIONS).exists():  # those of an older report
         chosen = mistakes.most_confident(scores, config.explain)
         explained = explanation.explain(
             chosen, scores, dataset, evaluator.freezer, result.net, config
@@ -70,7 +71,8 @@ def write(result: Result, evaluator: Evaluator, dataset: LoadedSplit, config: An
     print(f"eval/Accuracy[{content['accuracy']:.4f}]")
     print(f"eval/Recall_5[{content['recall_5']:.4f}]")
     print(f"loss[{content['loss']:.4f}]")
-    print(tables.metrics_table(found), flush=True)
+    print(tables.metrics_table(found))
+    print(f"\nreport in {directory}", flush=True)
 
 
 def _numbers(content: Mapping[str, Any]) -> tf.Summary:
@@ -94,12 +96,14 @@ def _pictures(
 ) -> dict[str, bytes]:
     """Draws the pictures and writes them; the PNG files by name.
 
-    There are none, and a warning, where matplotlib is missing.
+    There are none, and a warning, where matplotlib is missing; then those of an older report go.
     """
     try:
         extras.need("plots", "matplotlib")
     except MachineError as error:
         logging.warning("no pictures: %s", error)
+        for name in PICTURES:
+            (directory / f"{name}.png").unlink(missing_ok=True)
         return {}
     from engine.report import plots
 
@@ -108,15 +112,16 @@ def _pictures(
     worst = mistakes.most_confident(scores, GALLERY)
     shown = mistakes.decoded(dataset, [mistake.index for mistake in worst], config)
     captions = [_caption(mistake, class_names) for mistake in worst]
-    figures = {
-        "confusion_matrix": plots.confusion_matrix(scores.confusion, class_names),
-        "roc": plots.roc_curves(probabilities, labels, class_names),
-        "precision_recall": plots.precision_recall_curves(probabilities, labels, class_names),
-        "reliability": plots.reliability(calibration, calibration.error),
-        "mistakes": plots.mistakes(shown, captions),
-    }
+    figures = (
+        plots.confusion_matrix(scores.confusion, class_names),
+        plots.roc_curves(probabilities, labels, class_names),
+        plots.precision_recall_curves(probabilities, labels, class_names),
+        plots.reliability(calibration, calibration.error),
+        plots.mistakes(shown, captions),
+    )
     return {
-        name: plots.write(figure, directory / f"{name}.png") for name, figure in figures.items()
+        name: plots.write(figure, directory / f"{name}.png")
+        for name, figure in zip(PICTURES, figures, strict=True)
     }
 
 

@@ -109,7 +109,7 @@ def test_roc_of_two_classes_is_that_of_class_1():
     # From the highest score: a hit, a miss, a hit, a miss. Of four pairs one is the wrong way.
     assert line(figure, "well") == [[0, 0, 0.5, 0.5, 1], [0, 0.5, 0.5, 1, 1]]
     assert line(figure, "chance") == [[0, 1], [0, 1]]
-    assert legend(figure) == ["chance", "0.750  well"]
+    assert legend(figure) == ["chance", "0.7500  well"]
 
 
 def test_precision_recall_of_two_classes_is_that_of_class_1():
@@ -119,7 +119,7 @@ def test_precision_recall_of_two_classes_is_that_of_class_1():
     expected = [(1, 2 / 4), (1, 2 / 3), (0.5, 1 / 2), (0.5, 1), (0, 1)]
     np.testing.assert_allclose(np.transpose([recall, precision]), expected, rtol=1e-12)
     assert figure.axes[0].lines[0].get_drawstyle() == "steps-post"
-    assert legend(figure) == ["0.833  well"]  # 1/2 * 1 + 1/2 * 2/3
+    assert legend(figure) == ["0.8333  well"]  # 1/2 * 1 + 1/2 * 2/3
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +138,9 @@ def test_roc_of_three_classes(three_classes):
     assert line(figure, "b") == [[0, 1 / 3, 2 / 3, 2 / 3, 1], [0, 0, 0, 1, 1]]
     assert legend(figure) == [
         "chance",
-        "1.000  a",
-        "0.333  b",
-        "0.667  macro-average",
+        "1.0000  a",
+        "0.3333  b",
+        "0.6667  macro-average",
         "undefined  c",
     ]
     x, y = line(figure, "macro-average")
@@ -150,7 +150,7 @@ def test_roc_of_three_classes(three_classes):
 
 def test_precision_recall_of_three_classes(three_classes):
     figure = plots.precision_recall_curves(*three_classes, ["a", "b", "c"])
-    assert legend(figure) == ["1.000  a", "0.333  b", "0.667  macro-average", "undefined  c"]
+    assert legend(figure) == ["1.0000  a", "0.3333  b", "0.6667  macro-average", "undefined  c"]
     x, y = line(figure, "macro-average")
     at = dict(zip(np.round(x, 3).tolist(), y, strict=True))
     # b's picture is found when three are taken for b.
@@ -255,7 +255,7 @@ def test_odd_names_are_drawn_as_they_are():
     names = [drawn(text) for text in confusion.axes[0].get_yticklabels()]
     short = "n" * 12 + "…" + "n" * 11
     assert names == ["$x_1^2$ for $5", "_a_b", "日本\ufffd語\ufffd", short]
-    assert legend(curves)[1:5] == [f"1.000  {name}" for name in names]
+    assert legend(curves)[1:5] == [f"1.0000  {name}" for name in names]
     gallery = plots.mistakes([np.zeros((2, 2, 1), np.uint8)] * 4, ODD_NAMES)
     for figure in (confusion, curves, gallery):
         assert rendered(figure).std() > 0
