@@ -25,7 +25,7 @@ def significant(value: float) -> str:
 def prefixed(value: float) -> str:
     """Three significant digits with an SI prefix: "3.27 M"."""
     for factor, prefix in _PREFIXES:
-        if abs(value) >= factor:
+        if abs(value) >= 0.9995 * factor:  # from where three digits read 1000 of the one below
             return f"{significant(value / factor)} {prefix}"
     return f"{value:.0f}"
 

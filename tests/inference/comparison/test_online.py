@@ -33,9 +33,10 @@ def ends(process):
 def first_probe(process):
     """The id of the first probe that a process starts."""
     while True:
-        for child in children(process):
-            if b"inference.comparison.probe" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return child
+        with contextlib.suppress(OSError):  # one that has ended meanwhile
+            for child in children(process):
+                if b"inference.comparison.probe" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return child
         time.sleep(0.01)
 
 

@@ -70,6 +70,8 @@ def test_the_front_is_of_the_models_of_which_both_are_known():
         ("mcc", -0.5, "-0.5000"),
         ("parameters", 3_274_634, "3.27 M"),
         ("parameters", 320, "320"),
+        ("parameters", 999_400, "999 k"),
+        ("parameters", 999_950, "1.00 M"),
         ("flops", 11.46e9, "11.5 G"),
         ("bytes", 1_300_000, "1.30 MB"),
         ("bytes", 999, "999 B"),
