@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 from core import progress
-from engine import metrics
+from engine.scores import BINS, TOP_K, Scores, bins_of
 
 LEVEL = 0.95
 SEED = 0  # the same pictures have the same intervals
@@ -21,7 +21,7 @@ _AT_A_TIME = 100
 _MOST_NUMBERS = 3_000_000_000
 
 
-def intervals(scores: metrics.Scores, resamples: int) -> dict[str, tuple[float, float]]:
+def intervals(scores: Scores, resamples: int) -> dict[str, tuple[float, float]]:
     """The ends of the 95 % intervals of metrics, by name.
 
     They are percentiles over the resamples, moved so that the median of these is the value of the
@@ -75,14 +75,14 @@ class _Resampled:
     The methods are given how often each picture is in each resample: int32 [R, N].
     """
 
-    def __init__(self, scores: metrics.Scores) -> None:
+    def __init__(self, scores: Scores) -> None:
         self._num_classes = scores.num_classes
         self._labels, self._predictions = scores.labels, scores.predictions
         self._correct = self._labels == self._predictions
         self._ranks, self._losses = scores.ranks, scores.losses
         self._probabilities = scores.probabilities
         confidence = self._probabilities.max(axis=1).astype(np.float64)
-        self._bins, self._gaps = metrics.bins_of(confidence), self._correct - confidence
+        self._bins, self._gaps = bins_of(confidence), self._correct - confidence
 
     @functools.cached_property
     def _curves(self) -> list["_Curve"]:
@@ -98,10 +98,10 @@ class _Resampled:
     def shares(self, times: np.ndarray) -> dict[str, np.ndarray]:
         """Means over the pictures, and the calibration error."""
         count = times.shape[1]
-        found = {f"top_{k}": times @ (self._ranks < k) / count for k in metrics.TOP_K}
+        found = {f"top_{k}": times @ (self._ranks < k) / count for k in TOP_K}
         with np.errstate(invalid="ignore"):  # 0 times infinity
             found["cross_entropy"] = times @ self._losses / count
-        gaps = _sums(times * self._gaps, self._bins, metrics.BINS)
+        gaps = _sums(times * self._gaps, self._bins, BINS)
         found["expected_calibration_error"] = np.abs(gaps).sum(axis=1) / count
         return found
 

@@ -23,7 +23,7 @@ from engine import (
     run_dir,
     training,
 )
-from engine.metrics import Scores
+from engine.scores import Scores
 from nets.nets_factory import NETS
 
 _TRIES = 3  # to read a checkpoint of a run that goes on

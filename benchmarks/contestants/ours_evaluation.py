@@ -9,7 +9,8 @@ import datasets
 from benchmarks.contestants import serving
 from core import flags as core_flags
 from core.compat import tf
-from engine import evaluation, flags, metrics
+from engine import evaluation, flags
+from engine.scores import Scores
 from nets.nets_factory import NETS
 
 _OPEN = contextlib.ExitStack()  # for as long as the process lives
@@ -35,7 +36,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
             session.run(tf.global_variables_initializer())
             checkpoint = tf.train.Saver().save(session, f"{scratch}/model.ckpt")
         batches = _OPEN.enter_context(evaluator.batches(checkpoint))
-    scores = metrics.Scores(dataset.num_classes)
+    scores = Scores(dataset.num_classes)
 
     def evaluate_batch() -> None:
         try:

@@ -18,9 +18,9 @@ from core.errors import FlagError
 from datasets.spec import LoadedSplit
 from engine import training
 from engine.freezing import Freezer
-from engine.metrics import Scores
 from engine.report import mistakes
 from engine.report.mistakes import Mistake
+from engine.scores import Scores
 from preprocessing import ops, preprocessing_factory
 
 _PANEL, _MARGIN, _TITLES = 3.0, 0.1, 0.8  # inches: side of a picture, around it, above it

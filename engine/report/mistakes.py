@@ -11,7 +11,7 @@ from core.errors import DataError
 from datasets import records, tfrecord
 from datasets.spec import LoadedSplit
 from engine import input_pipeline, training
-from engine.metrics import Scores
+from engine.scores import Scores
 from preprocessing import ops, preprocessing_factory
 
 LONGEST_SIDE = 512  # pixels of a picture that is to be shown; larger ones are shrunk

@@ -12,9 +12,9 @@ from core.errors import MachineError
 from datasets.spec import LoadedSplit
 from engine import metrics, summaries
 from engine.evaluation import Evaluator, Result
-from engine.metrics import Scores
 from engine.report import explanation, mistakes, tables, tensorboard
 from engine.report.mistakes import Mistake
+from engine.scores import Scores
 
 GALLERY = 20  # most confident mistakes that are shown: four rows of five
 EXPLANATIONS = "explain"  # directory of them, in --eval_dir

@@ -9,7 +9,8 @@ from core import csv_table, files
 from datasets.spec import LoadedSplit
 from engine import bootstrap
 from engine.evaluation import Result
-from engine.metrics import Metrics, PerClass, Scores
+from engine.metrics import Metrics, PerClass
+from engine.scores import Scores
 
 RESULTS_FILE = "results.json"
 PER_CLASS_FILE = "per_class.csv"

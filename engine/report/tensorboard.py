@@ -9,7 +9,7 @@ from PIL import Image
 
 from core.compat import tf
 from engine import summaries
-from engine.metrics import Scores
+from engine.scores import Scores
 
 # Classes that have a curve each; of more classes, TensorBoard's page would be a wall of them.
 CURVES = 20

@@ -15,6 +15,7 @@ from datasets import parallel, records, verification
 from datasets.spec import LoadedSplit
 from engine import checkpoints, metrics
 from engine.metrics import Metrics
+from engine.scores import Scores
 from inference import predictor
 from inference.comparison import models
 from inference.comparison.cost import Cost, cost
@@ -69,7 +70,7 @@ def measure(model: Candidate, dataset: LoadedSplit | None, batch_size: int) -> R
     )
 
 
-def scored(opened: Predictor, dataset: LoadedSplit, batch_size: int) -> metrics.Scores:
+def scored(opened: Predictor, dataset: LoadedSplit, batch_size: int) -> Scores:
     """What a model gives for every picture of a split, in record order.
 
     Two batches are under way at a time, so that one is decoded while the net works on the other.
@@ -79,7 +80,7 @@ def scored(opened: Predictor, dataset: LoadedSplit, batch_size: int) -> metrics.
         DivergedError: the model's outputs are not finite.
     """
     offset = opened.model.run.labels_offset
-    scores = metrics.Scores(len(opened.model.class_names))
+    scores = Scores(len(opened.model.class_names))
 
     def answered(batch: list[tuple[bytes, int]]) -> tuple[np.ndarray, np.ndarray]:
         pictures, labels = zip(*batch, strict=True)

@@ -22,6 +22,7 @@ from core.errors import (
 )
 from datasets import spec
 from engine import checkpoints, evaluation, flags, input_pipeline, metrics, model
+from engine.scores import Scores
 from nets import nets_factory
 from preprocessing import preprocessing_factory
 
@@ -110,7 +111,7 @@ def test_results_equal_those_of_a_graph_built_by_hand(
     found = results(tmp_path)
     assert found.pop("loss") == pytest.approx(loss, rel=1e-5)
     assert found.pop("seconds") > 0
-    scores = metrics.Scores(3)
+    scores = Scores(3)
     scores.add(logits, labels)
     expected = metrics.compute(scores, ("shade0", "shade1", "shade2"))
     values = {name: value for name, value in found["metrics"].items() if value is not None}

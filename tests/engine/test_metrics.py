@@ -6,7 +6,8 @@ from sklearn import metrics as sklearn_metrics
 
 from core.errors import DivergedError
 from engine import bootstrap
-from engine.metrics import PerClass, Scores, bins_of, calibration, compute
+from engine.metrics import PerClass, calibration, compute
+from engine.scores import Scores, bins_of
 
 NAMES = tuple("abcdefghijklmnop")
 

@@ -9,10 +9,10 @@ from core import flags as core_flags
 from core.compat import tf
 from core.errors import FlagError
 from engine import evaluation, flags, freezing, model
-from engine.metrics import Scores
 from engine.report import explanation, mistakes
 from engine.report.explanation import Explained
 from engine.report.mistakes import Mistake
+from engine.scores import Scores
 
 
 @pytest.fixture

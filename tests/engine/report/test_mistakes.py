@@ -11,9 +11,9 @@ from core.errors import DataError
 from datasets import conversion
 from datasets.spec import Example
 from engine import flags, input_pipeline
-from engine.metrics import Scores
 from engine.report import mistakes
 from engine.report.mistakes import Mistake
+from engine.scores import Scores
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from engine import metrics
 from engine.evaluation import Result
 from engine.report import tables
+from engine.scores import Scores
 
 NAMES = ("cat", "=dog, big", "ox")
 LABELS = [0, 0, 1, 0]
@@ -21,7 +22,7 @@ DATASET = SimpleNamespace(name="pets", split="test")
 
 @pytest.fixture
 def scores():
-    scores = metrics.Scores(3)
+    scores = Scores(3)
     scores.add(np.array(LOGITS, np.float32), np.array(LABELS), PATHS)
     return scores
 
@@ -118,7 +119,7 @@ def test_a_full_disk_keeps_what_was_there(scores, tmp_path, no_file_beyond):
 
 
 def test_confusion_table():
-    scores = metrics.Scores(3)
+    scores = Scores(3)
     predictions, labels = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 0, 0, 1, 2, 2])
     scores.add(np.eye(3, dtype=np.float32)[predictions], labels)
     assert tables.confusion_table(scores, ("cat", "horse", "ox")).splitlines() == [

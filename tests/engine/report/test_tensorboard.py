@@ -14,8 +14,8 @@ from tensorboard.plugins.pr_curve import pr_curves_plugin
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 
 from engine import summaries
-from engine.metrics import Scores
 from engine.report import tensorboard
+from engine.scores import Scores
 
 NAMES = ["a/b c", "$x_1$", "日本", "never seen"]
 METRICS = {"top_1": 0.25, "mcc": -0.5, "roc_auc": None}

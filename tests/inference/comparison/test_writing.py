@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 from engine import metrics
+from engine.scores import Scores
 from inference.comparison import plots, tables, writing
 from inference.comparison.online import Spread
 from inference.comparison.tables import OFFLINE, ONLINE, Comparison, Table
@@ -19,7 +20,7 @@ VOID = {"meta", "img", "link", "br"}
 
 
 def scored():
-    scores = metrics.Scores(2)
+    scores = Scores(2)
     scores.add(np.float32([[1, 0], [0, 1], [1, 0], [1, 0]]), np.array([0, 1, 1, 0]))
     return metrics.compute(scores, ("cat", "dog"))
 
