@@ -18,6 +18,7 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def significant(value: float) -> str:
     """Three significant digits, all of them before the point if it has more."""
+    value = float(f"{value:.3g}") if abs(value) < 1000 else value  # 0.9999 has the digits of 1
     decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
     return f"{value:.{max(0, decimals)}f}"
 

@@ -59,7 +59,7 @@ def test_probabilities_are_those_of_evaluation(colour_model, colour_run, tiny_da
         evaluator = evaluation.Evaluator(split, config)
         with evaluator.batches(str(colour_run / "model.ckpt-60")) as batches:
             batches.restart()
-            logits, _ = batches.next()
+            logits, _, _ = batches.next()
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     records = [record.content for path in split.paths for record in tfrecord.read(Path(path))]
     found = colour_model.probabilities([tfrecord.picture_and_label(r)[0] for r in records])
