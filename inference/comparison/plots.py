@@ -1,6 +1,5 @@
 """The pictures of a comparison: bars per column, and accuracy against latency."""
 
-import io
 import math
 
 from matplotlib import patheffects, ticker
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from engine.report.plots import elided, literal
+from engine.report.plots import elided, literal, png
 from inference.comparison.online import Spread
 from inference.comparison.tables import Column, Comparison, Table, middle
 
@@ -19,7 +18,6 @@ _BEST, _OTHER, _INK, _QUIET = "#0b5cad", "#aab4bf", "#1b1f24", "#57606a"
 
 _ACROSS = 5  # panels side by side, at most
 _LONGEST = 26  # characters of a name that is drawn
-_DPI = 150
 
 
 def pictures(found: Comparison) -> dict[str, bytes]:
@@ -27,13 +25,7 @@ def pictures(found: Comparison) -> dict[str, bytes]:
     figures = {name: bars(table) for name, table in found.tables.items()}
     if found.front:
         figures["pareto"] = pareto(found.points, found.front)
-    return {f"{name}.png": _png(figure) for name, figure in figures.items()}
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
+    return {f"{name}.png": png(figure) for name, figure in figures.items()}
 
 
 def _short(name: str) -> str:
@@ -41,8 +33,8 @@ def _short(name: str) -> str:
 
 
 def bars(table: Table) -> Figure:
-    """A panel per column in which one value is better than another, a bar per model."""
-    columns = [column for column in table.measured() if column.better != "none"]
+    """A panel per column, a bar per model; the batch size, which explains another, has none."""
+    columns = [column for column in table.measured() if column.key != "best_batch"]
     down = math.ceil(len(columns) / _ACROSS)
     across = math.ceil(len(columns) / down)
     height = 0.6 + down * (0.55 + 0.27 * len(table.rows))
