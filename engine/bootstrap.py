@@ -18,7 +18,7 @@ SEED = 0  # the same pictures have the same intervals
 _AT_A_TIME = 100
 # Numbers that the areas under curves take, resamples x pictures x classes: about a minute. Of more
 # there are no intervals for them.
-_MOST_NUMBERS = 3_000_000_000
+_MOST_NUMBERS = 20_000_000_000
 
 
 def intervals(scores: Scores, resamples: int) -> dict[str, tuple[float, float]]:
