@@ -31,11 +31,13 @@ def main(config: Any) -> None:
         tf.train.create_global_step()
         batch = input_pipeline.training_batch(dataset, config)
         classifier = model.build(batch, run.num_classes, config)
-        learning_rate = optimization.make_learning_rate(dataset.num_samples, config)
+        learning_rate = optimization.make_learning_rate(
+            input_pipeline.epoch_size(dataset, config), config
+        )
         trained = optimization.trainable_variables(config.trainable_scopes)
-        train_op = optimization.train_op(classifier, learning_rate, trained, config)
+        train_ops = optimization.train_ops(classifier, learning_rate, trained, config)
         summary_op = summaries.training_summaries(classifier, learning_rate)
-        training.run(classifier, train_op, summary_op, dataset, directory, config)
+        training.run(classifier, train_ops, summary_op, dataset, directory, config)
 
 
 if __name__ == "__main__":

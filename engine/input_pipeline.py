@@ -66,6 +66,11 @@ class Batch(NamedTuple):
     names: tf.Tensor | None = None  # of evaluation: string [N], paths of the pictures, or empty
 
 
+def epoch_size(dataset: LoadedSplit, config: Any) -> int:  # noqa: ARG001
+    """How many pictures an epoch of training takes."""
+    return dataset.num_samples
+
+
 def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     """Endless batches of augmented pictures, in an order that (seed, global step) decides.
 
@@ -74,7 +79,7 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
         config: read here: train_image_size, image_size_schedule, batch_size, seed, num_readers,
             cache_decoded_images, and what `_example_of_record` reads.
     """
-    samples = dataset.num_samples
+    samples = epoch_size(dataset, config)
     position = tf.train.get_global_step() * config.batch_size
     first_epoch, seen = position // samples, position % samples
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
+from engine import losses, mixing
 from engine.input_pipeline import Batch
 from nets import nets_factory
 
@@ -34,15 +35,15 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
     Args:
         batch: images and labels.
         num_classes: C, after --labels_offset.
-        config: read here: weight_decay, batch_norm_decay, label_smoothing, mixup_alpha, and what
-            `build_net` reads.
+        config: read here: weight_decay, batch_norm_decay, mixup_alpha, and what `build_net` and
+            `losses.cross_entropy` read.
 
     Raises:
         FlagError: a flag is given that the net has no use for.
     """
     images, targets = batch.images, tf.one_hot(batch.labels, num_classes)
     if config.mixup_alpha:
-        images, targets = mixup(images, targets, config.mixup_alpha, config.seed)
+        images, targets = mixing.mixup(images, targets, config.mixup_alpha, config.seed)
     logits, end_points = build_net(
         images,
         num_classes,
@@ -51,40 +52,11 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
         is_training=True,
         batch_norm_decay=config.batch_norm_decay,
     )
-    cross_entropy = tf.losses.softmax_cross_entropy(
-        targets, logits, label_smoothing=config.label_smoothing
-    )
+    cross_entropy = losses.cross_entropy(targets, logits, config)
     total_loss = tf.losses.get_total_loss(name="total_loss")
     correct = tf.equal(tf.argmax(logits, axis=1), batch.labels)
     accuracy = tf.reduce_mean(tf.cast(correct, tf.float32), name="accuracy")
     return Classifier(batch, logits, end_points, cross_entropy, total_loss, accuracy)
-
-
-def mixup(
-    images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixes each picture, and its target, with the next one of the batch.
-
-    Zhang et al. 2018, "mixup: Beyond empirical risk minimization", with a share drawn for each
-    picture. The shares are a pure function of (seed, global step).
-
-    Args:
-        images: float32 [N, height, width, channels].
-        targets: float32 [N, classes].
-        alpha: the shares are of Beta(alpha, alpha): near 0 or 1 for a small alpha, uniform for 1.
-        seed: of the run.
-
-    Returns:
-        The same shapes.
-    """
-    key = tf.stack([tf.constant(seed, tf.int64), tf.train.get_global_step()])
-    shape = tf.concat([[2], tf.shape(targets)[:1]], 0)
-    drawn = tf.random.stateless_gamma(shape, key, alpha)
-    # Of a tiny alpha both can come out as 0.
-    share = tf.math.divide_no_nan(drawn[0], drawn[0] + drawn[1])[:, tf.newaxis]
-    mixed = share * targets + (1 - share) * tf.roll(targets, 1, 0)
-    share = share[:, :, tf.newaxis, tf.newaxis]
-    return share * images + (1 - share) * tf.roll(images, 1, 0), mixed
 
 
 def build_net(

@@ -1,6 +1,6 @@
 """Learning rate, optimizer, and the operation that takes one training step."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
@@ -8,9 +8,19 @@ from engine import flags
 from engine.model import Classifier
 
 
-def train_op(
+class TrainOps(NamedTuple):
+    """The operations that take a training step; fetching one gives the total loss before it."""
+
+    only: tf.Tensor
+
+    def at(self, step: int) -> tf.Tensor:  # noqa: ARG002
+        """The operation that takes a step, of which the first is 1."""
+        return self.only
+
+
+def train_ops(
     classifier: Classifier, learning_rate: tf.Tensor, variables: list[tf.Variable], config: Any
-) -> tf.Tensor:
+) -> TrainOps:
     """One training step: new weights, then the next global step, then new moving averages.
 
     Args:
@@ -21,7 +31,7 @@ def train_op(
             moving_average_decay.
 
     Returns:
-        The total loss before the step, float32; fetching it takes the step.
+        What takes the steps.
     """
     optimizer = make_optimizer(learning_rate, config)
     gradients = tf.gradients(classifier.total_loss, variables)
@@ -45,7 +55,7 @@ def train_op(
         with tf.control_dependencies([step]):
             step = averages.apply(slim.get_model_variables())
     with tf.control_dependencies([step]):
-        return tf.identity(classifier.total_loss, name="train_op")
+        return TrainOps(tf.identity(classifier.total_loss, name="train_op"))
 
 
 def _decay(variables: list[tf.Variable], share: tf.Tensor) -> list[tf.Operation]:
@@ -93,26 +103,26 @@ def names_in_scopes(names: list[str], scopes: list[str], flag: str) -> set[str]:
     return inside
 
 
-def make_learning_rate(num_samples: int, config: Any) -> tf.Tensor:
+def make_learning_rate(epoch_size: int, config: Any) -> tf.Tensor:
     """The learning rate at the global step, float32 scalar.
 
     Args:
-        num_samples: pictures per epoch.
+        epoch_size: pictures per epoch.
         config: read here: the learning rate's flags, batch_size.
 
     Raises:
         FlagError: --num_epochs_per_decay is less than one step, or than the warm-up of one_cycle.
     """
     step = tf.train.get_global_step()
-    warmup_steps = num_samples / config.batch_size * config.warmup_epochs
+    warmup_steps = epoch_size / config.batch_size * config.warmup_epochs
     if config.learning_rate_decay_type == "fixed":
         rate = tf.constant(config.learning_rate, name="fixed_learning_rate")
     else:
-        decay_steps = int(num_samples * config.num_epochs_per_decay / config.batch_size)
+        decay_steps = int(epoch_size * config.num_epochs_per_decay / config.batch_size)
         if decay_steps < 1:
             raise FlagError(
                 f"--num_epochs_per_decay={config.num_epochs_per_decay} is less than one step of "
-                f"{config.batch_size} of {num_samples} images",
+                f"{config.batch_size} of {epoch_size} images",
                 remedy="raise it, or lower --batch_size",
             )
         rate = _decayed(step, decay_steps, warmup_steps, config)

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from engine import (
     summaries,
 )
 from engine.model import Classifier
+from engine.optimization import TrainOps
 
 GRAPH_FILE = "graph.pbtxt"
 
@@ -196,7 +198,7 @@ class _Events:
 
 def run(
     classifier: Classifier,
-    train_op: tf.Tensor,
+    train_ops: TrainOps,
     summary_op: tf.Tensor,
     dataset: LoadedSplit,
     directory: Path,
@@ -206,7 +208,7 @@ def run(
 
     Args:
         classifier: what is trained.
-        train_op: fetching it takes a step and gives the loss.
+        train_ops: what takes the steps.
         summary_op: all summaries of a step.
         dataset: what is trained on, to name a damaged record.
         directory: the run directory, held.
@@ -231,7 +233,7 @@ def run(
             _Events(directory, step, config.batch_size) as events,
             input_pipeline.damage_named(dataset, config.labels_offset),
         ):
-            step = _steps(opened, step, train_op, summary_op, writer, events, signals, config)
+            step = _steps(opened, step, train_ops, summary_op, writer, events, signals, config)
         writer.save(opened, step)
         if signals:
             raise Stopped(signals[0], f"stopped at step {step}, which is saved")
@@ -241,7 +243,7 @@ def run(
 def _steps(
     session: tf.Session,
     step: int,
-    train_op: tf.Tensor,
+    train_ops: TrainOps,
     summary_op: tf.Tensor,
     writer: checkpoint_writer.Writer,
     events: _Events,
@@ -249,8 +251,11 @@ def _steps(
     config: Any,
 ) -> int:
     """Takes steps until the end or a signal; returns the step that was reached."""
-    take_step = session.make_callable([train_op])
-    take_step_with_summary = session.make_callable([train_op, summary_op])
+
+    @functools.cache
+    def fetching(*tensors: tf.Tensor) -> Callable[[], list[Any]]:
+        return session.make_callable(list(tensors))
+
     saving = _Schedule(config.save_interval_steps, config.save_interval_secs)
     summarizing = _Schedule(config.save_summaries_steps, config.save_summaries_secs)
     last = config.max_number_of_steps
@@ -260,9 +265,9 @@ def _steps(
             step += 1
             if step in (first, last) or summarizing.due(step):
                 with _divergence_named(session, step, writer):
-                    loss, summary = take_step_with_summary()
+                    loss, summary = fetching(train_ops.at(step), summary_op)()
             else:
-                (loss,), summary = take_step(), None
+                (loss,), summary = fetching(train_ops.at(step))(), None
             if not math.isfinite(loss):
                 raise writer.diverged(session, f"the loss is {loss} at step {step}")
             if summary is not None:

@@ -57,7 +57,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     operations = flop.training_step(tf.get_default_graph())
     learning_rate = optimization.make_learning_rate(dataset.num_samples, config)
     trained = optimization.trainable_variables(config.trainable_scopes)
-    train_op = optimization.train_op(classifier, learning_rate, trained, config)
+    train_op = optimization.train_ops(classifier, learning_rate, trained, config).at(1)
 
     session = tf.Session(config=training.session_config(config))
     session.run(tf.global_variables_initializer())

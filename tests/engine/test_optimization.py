@@ -24,7 +24,7 @@ def steps(configured):
             w = slim.model_variable("w", [], initializer=tf.ones_initializer())
             value = loss(w)
             classifier = Classifier(None, None, {}, value, value, None)
-            train_op = optimization.train_op(classifier, tf.constant(0.1), [w], config)
+            train_op = optimization.train_ops(classifier, tf.constant(0.1), [w], config).at(1)
             averages = [v for v in tf.global_variables() if "ExponentialMovingAverage" in v.op.name]
             session.run(tf.global_variables_initializer())
             found = []
@@ -97,9 +97,9 @@ def test_every_optimizer_lowers_the_loss_of_a_net(configured, optimizer):
         # Adadelta's first steps are sqrt(1e-8) of the rate.
         rate = tf.constant(100.0 if optimizer == "adadelta" else 0.05)
         variables = optimization.trainable_variables(None)
-        train_op = optimization.train_op(
+        train_op = optimization.train_ops(
             Classifier(None, logits, {}, loss, loss, None), rate, variables, config
-        )
+        ).at(1)
         session.run(tf.global_variables_initializer())
         losses = [session.run(train_op) for _ in range(40)]
     assert losses[-1] < 0.8 * losses[0]
@@ -112,7 +112,7 @@ def test_gradients_are_clipped_by_their_global_norm(configured):
         a, b = (tf.get_variable(name, initializer=0.0) for name in "ab")
         loss = 3 * a + 4 * b  # norm 5
         classifier = Classifier(None, None, {}, loss, loss, None)
-        train_op = optimization.train_op(classifier, tf.constant(1.0), [a, b], config)
+        train_op = optimization.train_ops(classifier, tf.constant(1.0), [a, b], config).at(1)
         session.run(tf.global_variables_initializer())
         session.run(train_op)
         assert session.run([a, b]) == pytest.approx([-0.6, -0.8])
@@ -143,7 +143,7 @@ def test_decoupled_weight_decay(configured):
         variables = [tf.get_variable(name, initializer=2.0) for name in names]
         loss = tf.add_n([tf.square(v) for v in variables])
         classifier = Classifier(None, None, {}, loss, loss, None)
-        train_op = optimization.train_op(classifier, tf.constant(0.1), variables, config)
+        train_op = optimization.train_ops(classifier, tf.constant(0.1), variables, config).at(1)
         session.run(tf.global_variables_initializer())
         session.run(train_op)
         # 2 - 0.1 * 0.5 * 2 - 0.1 * 4, the others without the middle

@@ -1,0 +1,65 @@
+"""The flags of the net: which one, its layers, where its weights come from."""
+
+from absl import flags as absl_flags
+
+from core.flags import Group
+from nets.nets_factory import NETS
+
+
+def define_model(flag_values: absl_flags.FlagValues) -> None:
+    """The flags that say which net it is and how its pictures are prepared."""
+    group = Group("Model", flag_values)
+    group.string("model_name", "inception_v3", f"One of {', '.join(NETS)}.")
+    group.string(
+        "preprocessing_name",
+        None,
+        "inception, vgg, cifarnet, lenet, or the name of a net; default: what the net goes with.",
+    )
+    group.boolean("use_grayscale", False, "Turn colour pictures into grey ones.")
+    group.float(
+        "depth_multiplier",
+        None,
+        "Factor on the number of filters of each layer; default: the net's own, 1.",
+        lower=0.01,
+        upper=16.0,
+    )
+    group.integer(
+        "stem_stride",
+        None,
+        "By how much the first layers shrink the picture, up to the net's own (mobilenet_v1 2, "
+        "resnet_v1 4, inception_v1 8), which is the default; small pictures want less.",
+        lower=1,
+    )
+    group.integer(
+        "labels_offset",
+        0,
+        "Subtracted from each label and from the number of classes, for nets without the "
+        "background class 0.",
+        lower=0,
+    )
+
+
+def define_layers(flag_values: absl_flags.FlagValues) -> None:
+    """The layers of a net in training."""
+    group = Group("Batch norm, dropout and initial values", flag_values)
+    group.float(
+        "batch_norm_decay",
+        None,
+        "Decay of the moving averages of batch norm; default: the net's own, 0.9997 (ResNet "
+        "0.997). A run of fewer than about 3/(1-decay) steps wants less, for example 0.99.",
+        lower=0.0,
+        upper=1.0,
+    )
+    group.float(
+        "dropout_keep_prob",
+        None,
+        "Share of the features that dropout keeps; default: the net's own (inception_v1 0.8, "
+        "mobilenet_v1 0.999). Short runs want 1.",
+        lower=0.01,
+        upper=1.0,
+    )
+    group.boolean(
+        "zero_init_residual",
+        None,
+        "resnet_v1: begin with units that are their shortcuts, with which short runs learn faster.",
+    )
