@@ -18,26 +18,33 @@ def main(config: Any) -> None:
     """One training run, top to bottom."""
     flags.check_training(config)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
+    validation = (
+        datasets.load(config.dataset_dir, config.dataset_name, config.validation_split_name)
+        if config.validation_split_name
+        else None
+    )
 
     from core.compat import tf
-    from engine import input_pipeline, model, optimization, run_dir, summaries, training
+    from engine import history, input_pipeline, model, optimization, run_dir, summaries, training
+    from engine.tracking import Tracker
 
-    config = run_dir.settled(config)
+    config = run_dir.settled(dataset, config)
     run = run_dir.describe(dataset, config)
     if run_dir.finished(config):
         return
     with run_dir.opened(run, dataset, config) as directory, tf.Graph().as_default():
         tf.set_random_seed(config.seed)
         tf.train.create_global_step()
+        epoch_size = input_pipeline.epoch_size(dataset, config)
+        record = history.History(directory, epoch_size, config)
         batch = input_pipeline.training_batch(dataset, config)
         classifier = model.build(batch, run.num_classes, config)
-        learning_rate = optimization.make_learning_rate(
-            input_pipeline.epoch_size(dataset, config), config
-        )
+        learning_rate = optimization.make_learning_rate(epoch_size, config, record.factor)
         trained = optimization.trainable_variables(config.trainable_scopes)
         train_ops = optimization.train_ops(classifier, learning_rate, trained, config)
         summary_op = summaries.training_summaries(classifier, learning_rate)
-        training.run(classifier, train_ops, summary_op, dataset, directory, config)
+        tracker = Tracker(record, learning_rate, validation, directory, config)
+        training.run(classifier, train_ops, summary_op, tracker, dataset, directory, config)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,17 @@ class Writer:
     Args:
         directory: the run directory.
         keep: how many checkpoints to keep; 0 keeps all.
+        variables: what they hold; None stands for all variables.
 
     Raises:
         MachineError: the disk has no room for them.
     """
 
-    def __init__(self, directory: Path, keep: int) -> None:
+    def __init__(
+        self, directory: Path, keep: int, variables: list[tf.Variable] | None = None
+    ) -> None:
         self._directory, self._keep = directory, keep
-        variables = tf.global_variables()
+        variables = tf.global_variables() if variables is None else variables
         self._saver = tf.train.Saver(variables, max_to_keep=0)
         floats = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
         self._names = [variable.op.name for variable in floats]

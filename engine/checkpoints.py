@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from core import files
@@ -25,6 +26,7 @@ from nets.nets_factory import NETS
 NAME = "model.ckpt"
 SUMS = ".sha256"
 _ENDING = r"\.(index|meta|sha256|data-\d+-of-\d+)$"
+HISTORY = "history/state"  # a variable that runs of before there was a history do not have
 _CORRUPT = "corrupt"  # sub-directory for checkpoints that were found damaged
 # What TensorFlow raises for a damaged checkpoint: a ValueError for a text that it cannot decode, an
 # IndexError where a file ends too early, a RuntimeError for what it has no class for.
@@ -263,6 +265,9 @@ def check_fits(
 def _resume(path: str) -> Restore:
     variables = {variable.op.name: variable for variable in tf.global_variables()}
     shapes = _shapes(path)
+    initialize = tf.variables_initializer([variables[HISTORY]] if HISTORY in variables else [])
+    if HISTORY not in shapes:
+        variables.pop(HISTORY, None)
     here = {name: variable.shape.as_list() for name, variable in variables.items()}
     # Both ways: a state of the optimizer that is left behind is another training, too.
     every = sorted(here.keys() | shapes.keys())
@@ -277,7 +282,12 @@ def _resume(path: str) -> Restore:
         )
     logging.info("Resuming from %s", path)
     restore = restorer(variables)
-    return lambda session: restore(session, path)
+
+    def start(session: tf.Session) -> None:
+        session.run(initialize)
+        restore(session, path)
+
+    return start
 
 
 def _warm_start(path: str, config: Any) -> Restore:
@@ -327,3 +337,16 @@ def _shapes(path: str) -> dict[str, list[int]]:
 def reader(path: str) -> Any:
     """What reads the variables of a checkpoint: an object with the methods of `hdf5.Reader`."""
     return hdf5.Reader(path) if hdf5.is_hdf5(path) else tf.train.load_checkpoint(path)
+
+
+def value(path: str, name: str) -> np.ndarray | None:
+    """A variable of a checkpoint, None if it has none of that name.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+    """
+    try:
+        opened = reader(path)
+        return opened.get_tensor(name) if opened.has_tensor(name) else None
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None

@@ -21,7 +21,7 @@ from engine import (
     input_pipeline,
     model,
     run_dir,
-    training,
+    sessions,
 )
 from engine.scores import Scores
 from nets.nets_factory import NETS
@@ -192,8 +192,12 @@ class Evaluator:
         logging.info("Evaluating %s", checkpoint)
         started = time.monotonic()
         scores = Scores(self._num_classes)
-        with self.batches(checkpoint) as batches:
-            self._score(batches, scores)
+        samples, limit = self._dataset.num_samples, self._config.max_num_batches
+        expected = min(samples, limit * self._config.batch_size) if limit else samples
+        with self.batches(checkpoint) as batches, progress.bar("Evaluating", expected) as done:
+            batches.restart()
+            for count in one_pass(batches.next, scores, expected, self._dataset):
+                done(count)
         step, seconds = checkpoints.step_of(checkpoint) or 0, time.monotonic() - started
         return Result(checkpoint, step, scores, seconds, batches.net)
 
@@ -209,7 +213,7 @@ class Evaluator:
         net = self.freezer.frozen(checkpoint, self._config)
         with (
             tf.Graph().as_default(),
-            training.session(self._config) as session,
+            sessions.session(self._config) as session,
             input_pipeline.damage_named(self._dataset, self._config.labels_offset),
         ):
             batch = input_pipeline.evaluation_batch(self._dataset, self._config)
@@ -221,20 +225,33 @@ class Evaluator:
                 session.make_callable([logits, batch.labels, batch.names]),
             )
 
-    def _score(self, batches: Batches, scores: Scores) -> None:
-        """Adds every picture exactly once."""
-        samples, limit = self._dataset.num_samples, self._config.max_num_batches
-        expected = min(samples, limit * self._config.batch_size) if limit else samples
-        batches.restart()
-        with progress.bar("Evaluating", expected) as done:
-            while scores.count < expected:
-                try:
-                    logits, labels, names = batches.next()
-                except tf.errors.OutOfRangeError:
-                    raise DataError(
-                        f"{scores.count} records read, {expected} expected",
-                        where=str(self._dataset.directory),
-                        remedy="convert the dataset again",
-                    ) from None
-                scores.add(logits, labels, names)
-                done(len(labels))
+
+def one_pass(
+    next_batch: Callable[[], tuple[np.ndarray, ...]],
+    scores: Scores,
+    expected: int,
+    dataset: LoadedSplit,
+) -> Iterator[int]:
+    """Adds as many pictures to the scores as are expected, each once; gives the size of each batch.
+
+    Args:
+        next_batch: logits, labels and paths of the next pictures of a split.
+        scores: to add to.
+        expected: how many pictures.
+        dataset: the split, to be named.
+
+    Raises:
+        DataError: fewer records came.
+        DivergedError: the model's outputs are not finite.
+    """
+    while scores.count < expected:
+        try:
+            logits, labels, names = next_batch()
+        except tf.errors.OutOfRangeError:
+            raise DataError(
+                f"{scores.count} records read, {expected} expected",
+                where=str(dataset.directory),
+                remedy="convert the dataset again",
+            ) from None
+        scores.add(logits, labels, names)
+        yield len(labels)

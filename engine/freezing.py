@@ -6,7 +6,7 @@ from typing import Any
 
 from core.compat import tf
 from core.errors import FlagError
-from engine import checkpoints, folding, model, training
+from engine import checkpoints, folding, model, sessions
 
 
 class Freezer:
@@ -46,7 +46,7 @@ class Freezer:
 
         Args:
             checkpoint: as `checkpoints.resolve` gives it.
-            config: what `training.session` reads.
+            config: what `sessions.session` reads.
 
         Raises:
             FlagError: the checkpoint is of another net or of other classes.
@@ -64,7 +64,7 @@ class Freezer:
                 where=checkpoint,
                 remedy="check --model_name and --moving_average_decay",
             )
-        with self.logits.graph.as_default(), training.session(config) as session:
+        with self.logits.graph.as_default(), sessions.session(config) as session:
             self._restore(session, checkpoint)
             yield session
 

@@ -20,6 +20,8 @@ _FIRST_SETTINGS = {"batch_size", "learning_rate", "model_name", "optimizer", "tr
 METRICS = (
     ("eval", "accuracy", "accuracy"),
     ("eval", "loss", "loss"),
+    ("validation", "accuracy", "validation accuracy"),
+    ("validation", "loss", "validation loss"),
     ("eval", "eval/f1_macro", "F1, macro"),
     ("", "loss", "training loss"),
     ("", "accuracy", "training accuracy"),

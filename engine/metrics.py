@@ -51,7 +51,9 @@ class Metrics:
     per_class: list[PerClass]
 
 
-def compute(scores: Scores, class_names: Sequence[str], resamples: int = 0) -> Metrics:
+def compute(
+    scores: Scores, class_names: Sequence[str], resamples: int = 0, areas: bool = True
+) -> Metrics:
     """All metrics of at least one picture.
 
     Top-k accuracies; cross-entropy in nats; precision, recall and F1, averaged over the classes
@@ -63,13 +65,15 @@ def compute(scores: Scores, class_names: Sequence[str], resamples: int = 0) -> M
         scores: of N pictures.
         class_names: C names.
         resamples: of the bootstrap that gives the intervals; 0: none.
+        areas: whether to compute those under curves, which take the longest.
     """
-    per_class = _per_class(scores, class_names)
+    per_class = _per_class(scores, class_names, areas)
     found = _Found()
     _add_shares(found, scores)
     _add_averages(found, per_class)
     _add_agreement(found, scores, class_names)
-    _add_ranking(found, per_class)
+    if areas:
+        _add_ranking(found, per_class)
     found.values["expected_calibration_error"] = calibration(scores).error
     intervals = bootstrap.intervals(scores, resamples) if resamples else {}
     return Metrics(
@@ -107,7 +111,7 @@ def _add_shares(found: _Found, scores: Scores) -> None:
     found.add("cross_entropy", losses.mean, infinite)
 
 
-def _per_class(scores: Scores, class_names: Sequence[str]) -> list[PerClass]:
+def _per_class(scores: Scores, class_names: Sequence[str], areas: bool) -> list[PerClass]:
     from sklearn import metrics
 
     labels, predictions = scores.labels, scores.predictions
@@ -120,7 +124,9 @@ def _per_class(scores: Scores, class_names: Sequence[str]) -> list[PerClass]:
 
     def ranking(metric: Callable[..., float], label: int) -> float | None:
         has_both = 0 < images[label] < scores.count
-        return float(metric(labels == label, probabilities[:, label])) if has_both else None
+        if not (areas and has_both):
+            return None
+        return float(metric(labels == label, probabilities[:, label]))
 
     return [
         PerClass(

@@ -103,11 +103,12 @@ def names_in_scopes(names: list[str], scopes: list[str], flag: str) -> set[str]:
     return inside
 
 
-def make_learning_rate(epoch_size: int, config: Any) -> tf.Tensor:
+def make_learning_rate(epoch_size: int, config: Any, factor: tf.Tensor | float = 1.0) -> tf.Tensor:
     """The learning rate at the global step, float32 scalar.
 
     Args:
         epoch_size: pictures per epoch.
+        factor: by which plateaus have lowered it, float32 scalar.
         config: read here: the learning rate's flags, batch_size.
 
     Raises:
@@ -117,6 +118,9 @@ def make_learning_rate(epoch_size: int, config: Any) -> tf.Tensor:
     warmup_steps = epoch_size / config.batch_size * config.warmup_epochs
     if config.learning_rate_decay_type == "fixed":
         rate = tf.constant(config.learning_rate, name="fixed_learning_rate")
+    elif config.learning_rate_decay_type == "plateau":
+        lowest = min(config.learning_rate, config.end_learning_rate)
+        rate = tf.maximum(config.learning_rate * factor, lowest, name="plateau_learning_rate")
     else:
         decay_steps = int(epoch_size * config.num_epochs_per_decay / config.batch_size)
         if decay_steps < 1:

@@ -7,6 +7,7 @@ mean. Evaluation reads it, so that --checkpoint_path is all it has to be told.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import platform
 import subprocess
@@ -22,7 +23,15 @@ from core import files, processor
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
-from engine import checkpoint_writer, checkpoints, hdf5, mixed_precision, model
+from engine import (
+    checkpoint_writer,
+    checkpoints,
+    hdf5,
+    history,
+    input_pipeline,
+    mixed_precision,
+    model,
+)
 from nets.nets_factory import NETS
 from preprocessing.preprocessing_factory import PREPROCESSING
 
@@ -62,7 +71,8 @@ _FIXED = (
 # Flags that have no part in the numbers of a run that goes on. All others have one.
 _WITHOUT_EFFECT = {
     *("given", "debug", "master", "train_dir", "dataset_dir", "dataset_name"),
-    *("max_number_of_steps", "log_every_n_steps", "keep_checkpoint_max"),
+    *("max_number_of_steps", "max_number_of_epochs", "log_every_n_steps", "keep_checkpoint_max"),
+    *("early_stopping_patience", "early_stopping_min_delta"),
     *("save_summaries_secs", "save_summaries_steps", "save_interval_secs", "save_interval_steps"),
     *("checkpoint_path", "checkpoint_exclude_scopes", "ignore_missing_vars"),
     *(
@@ -75,17 +85,23 @@ _WITHOUT_EFFECT = {
 _THREADS = ("inter_op_threads", "intra_op_threads")
 
 
-def settled(config: Any) -> Any:
+def settled(dataset: LoadedSplit, config: Any) -> Any:
     """The configuration with what was left to a default filled in.
 
-    Preprocessing and image size are those of the net. The numbers of threads, on which the last
-    bits of every sum depend, are those of the run that is resumed, or else all cores.
+    The number of steps is that of --max_number_of_epochs, if this is less. Preprocessing and image
+    size are those of the net. The numbers of threads, on which the last bits of every sum depend,
+    are those of the run that is resumed, or else all cores.
     """
     begun = recorded(Path(config.train_dir)).get("settings", {})
     cores = len(os.sched_getaffinity(0))
     threads = {name: getattr(config, name) or begun.get(name, cores) for name in _THREADS}
+    steps = config.max_number_of_steps
+    if config.max_number_of_epochs:
+        pictures = config.max_number_of_epochs * input_pipeline.epoch_size(dataset, config)
+        steps = min(math.ceil(pictures / config.batch_size), steps or sys.maxsize)
     return dataclasses.replace(
         config,
+        max_number_of_steps=steps,
         preprocessing_name=config.preprocessing_name or NETS[config.model_name].preprocessing,
         train_image_size=config.train_image_size or model.default_image_size(config.model_name),
         **threads,
@@ -133,26 +149,27 @@ def check_num_classes(run: Run) -> None:
 
 
 def finished(config: Any) -> bool:
-    """Whether the run has reached --max_number_of_steps; says so if it has.
+    """Whether the run has reached --max_number_of_steps, or stopped early; says so if it has.
 
     Not if something is left to do: a damaged checkpoint to pass over, or what a crash left.
     """
     directory = Path(config.train_dir)
     reached = checkpoints.steps(directory)
-    if not (reached and config.max_number_of_steps and reached[-1] >= config.max_number_of_steps):
+    if not (reached and checkpoint_writer.is_tidy(directory, config.keep_checkpoint_max)):
         return False
-    if not checkpoint_writer.is_tidy(directory, config.keep_checkpoint_max):
-        return False
+    newest = checkpoints.prefix(directory, reached[-1])
+    last = config.max_number_of_steps
     try:
-        checkpoints.check_intact(checkpoints.prefix(directory, reached[-1]))
+        if last and reached[-1] >= last:
+            why = f"--max_number_of_steps is {last}"
+        elif config.early_stopping_patience and history.stopped_early(newest, config):
+            why = f"it stopped early, --early_stopping_patience is {config.early_stopping_patience}"
+        else:
+            return False
+        checkpoints.check_intact(newest)
     except CheckpointError:
         return False
-    logging.info(
-        "Nothing to do: %s is at step %d, --max_number_of_steps is %d.",
-        config.train_dir,
-        reached[-1],
-        config.max_number_of_steps,
-    )
+    logging.info("Nothing to do: %s is at step %d, %s.", config.train_dir, reached[-1], why)
     return True
 
 

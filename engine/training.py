@@ -1,14 +1,13 @@
 """The training loop: steps, log lines, summaries, checkpoints, and a stop that loses nothing."""
 
 import contextlib
-import dataclasses
 import functools
 import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,74 +15,22 @@ from absl import logging
 
 from core import files, progress
 from core.compat import tf
-from core.errors import FlagError, Stopped
+from core.errors import Stopped
 from datasets.spec import LoadedSplit
 from engine import (
     checkpoint_writer,
     checkpoints,
     hparams,
     input_pipeline,
-    mixed_precision,
     run_dir,
+    sessions,
     summaries,
 )
 from engine.model import Classifier
 from engine.optimization import TrainOps
+from engine.tracking import Tracker
 
 GRAPH_FILE = "graph.pbtxt"
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """The flags of `define_machine`, for what has no others to pass to a session."""
-
-    inter_op_threads: int = 0
-    intra_op_threads: int = 0
-    master: str = ""
-
-
-ALL_CORES = Machine()
-
-
-def session_config(config: Any) -> tf.ConfigProto:
-    """How TensorFlow uses the machine.
-
-    Args:
-        config: read here: inter_op_threads, intra_op_threads, and, of training, clone_on_cpu and
-            mixed_precision.
-    """
-    proto = tf.ConfigProto(
-        inter_op_parallelism_threads=config.inter_op_threads,
-        intra_op_parallelism_threads=config.intra_op_threads,
-        # An operation without a GPU kernel runs on the CPU instead of ending the run.
-        allow_soft_placement=True,
-        device_count={"GPU": 0} if getattr(config, "clone_on_cpu", False) else {},
-    )
-    proto.gpu_options.allow_growth = True
-    if hasattr(config, "mixed_precision"):  # evaluation is float32
-        mixed_precision.apply(proto, config)
-    return proto
-
-
-@contextlib.contextmanager
-def session(config: Any) -> Iterator[tf.Session]:
-    """A session on --master.
-
-    Args:
-        config: read here: master, and what `session_config` reads.
-
-    Raises:
-        FlagError: no server answers to --master.
-    """
-    try:
-        opened = tf.Session(config.master, config=session_config(config))
-    except tf.errors.OpError as error:
-        raise FlagError(
-            f"--master={config.master}: {error.message.splitlines()[0]}",
-            remedy="pass grpc://HOST:PORT, or leave it out",
-        ) from None
-    with opened:
-        yield opened
 
 
 class _Schedule:
@@ -147,9 +94,10 @@ class _Log:
 
     def __init__(self, step: int, batch_size: int) -> None:
         self._batch_size = batch_size
-        self._restart(step)
+        self.restart(step)
 
-    def _restart(self, step: int) -> None:
+    def restart(self, step: int) -> None:
+        """Measures from now on: something else than steps took its time."""
         self._step, self._time = step, time.monotonic()
 
     def line(self, step: int, loss: float) -> None:
@@ -159,7 +107,7 @@ class _Log:
         logging.info(
             "global step %d: loss = %.4f (%.3f sec/step) %.1f images/sec", step, loss, seconds, rate
         )
-        self._restart(step)
+        self.restart(step)
 
 
 class _Events:
@@ -174,18 +122,21 @@ class _Events:
         self._file.add(step=step + 1, summary=hparams.session_start(settings))
         self._directory, self._first_step = directory, step + 1
         self._batch_size = batch_size
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Measures the speed from now on: something else than steps took its time."""
         self._step, self._time = step, time.monotonic()
 
     def write(self, step: int, summary: bytes) -> None:
         """Writes a step's summaries and the speed since the last ones."""
         logging.info("Recording summary at step %d.", step)
-        now = time.monotonic()
-        rate = (step - self._step) / (now - self._time)
+        rate = (step - self._step) / (time.monotonic() - self._time)
         speed = {"global_step/sec": rate, "images/sec": rate * self._batch_size}
         self._file.add(step=step, summary=tf.Summary.FromString(summary))
         self._file.add(step=step, summary=summaries.scalars(speed))
-        self._step, self._time = step, now
         self._file.flush()
+        self.restart(step)
 
     def __enter__(self) -> "_Events":
         return self
@@ -200,16 +151,18 @@ def run(
     classifier: Classifier,
     train_ops: TrainOps,
     summary_op: tf.Tensor,
+    tracker: Tracker,
     dataset: LoadedSplit,
     directory: Path,
     config: Any,
 ) -> None:
-    """Trains until --max_number_of_steps or a signal, and saves what was reached.
+    """Trains until --max_number_of_steps, an early stop or a signal, and saves what was reached.
 
     Args:
         classifier: what is trained.
         train_ops: what takes the steps.
         summary_op: all summaries of a step.
+        tracker: keeps the history, validates.
         dataset: what is trained on, to name a damaged record.
         directory: the run directory, held.
         config: read here: the flags of the run and of the machine, batch_size.
@@ -224,60 +177,84 @@ def run(
     writer = checkpoint_writer.Writer(directory, config.keep_checkpoint_max)
     files.write_text(directory / GRAPH_FILE, str(tf.get_default_graph().as_graph_def()))
     logging.info("Starting Session.")
-    with session(config) as opened, _stop_signals() as signals:
+    with sessions.session(config) as opened, _stop_signals() as signals:
         start(opened)
         opened.run(classifier.batch.start)
         step = int(opened.run(tf.train.get_global_step()))
         writer.save(opened, step)
         with (
             _Events(directory, step, config.batch_size) as events,
+            tracker.opened(opened, step),
             input_pipeline.damage_named(dataset, config.labels_offset),
         ):
-            step = _steps(opened, step, train_ops, summary_op, writer, events, signals, config)
-        writer.save(opened, step)
+            loop = _Loop(opened, classifier, train_ops, summary_op, tracker, writer, events, config)
+            step = loop.run(step, signals)
         if signals:
             raise Stopped(signals[0], f"stopped at step {step}, which is saved")
     logging.info("Finished training! Saving model to disk.")
 
 
-def _steps(
-    session: tf.Session,
-    step: int,
-    train_ops: TrainOps,
-    summary_op: tf.Tensor,
-    writer: checkpoint_writer.Writer,
-    events: _Events,
-    signals: list[int],
-    config: Any,
-) -> int:
-    """Takes steps until the end or a signal; returns the step that was reached."""
+class _Loop:
+    """The steps of a run, and what comes between them."""
 
-    @functools.cache
-    def fetching(*tensors: tf.Tensor) -> Callable[[], list[Any]]:
-        return session.make_callable(list(tensors))
+    def __init__(
+        self,
+        session: tf.Session,
+        classifier: Classifier,
+        train_ops: TrainOps,
+        summary_op: tf.Tensor,
+        tracker: Tracker,
+        writer: checkpoint_writer.Writer,
+        events: _Events,
+        config: Any,
+    ) -> None:
+        self._session, self._config = session, config
+        self._train_ops, self._summary_op = train_ops, summary_op
+        self._told = (classifier.cross_entropy, classifier.accuracy)
+        self._tracker, self._writer, self._events = tracker, writer, events
+        self._fetching = functools.cache(lambda *tensors: session.make_callable(list(tensors)))
 
-    saving = _Schedule(config.save_interval_steps, config.save_interval_secs)
-    summarizing = _Schedule(config.save_summaries_steps, config.save_summaries_secs)
-    last = config.max_number_of_steps
-    first, log = step + 1, _Log(step, config.batch_size)
-    with progress.bar("Training", last, unit="steps", completed=step) as done:
-        while not signals and (last is None or step < last):
-            step += 1
-            if step in (first, last) or summarizing.due(step):
-                with _divergence_named(session, step, writer):
-                    loss, summary = fetching(train_ops.at(step), summary_op)()
-            else:
-                (loss,), summary = fetching(train_ops.at(step))(), None
-            if not math.isfinite(loss):
-                raise writer.diverged(session, f"the loss is {loss} at step {step}")
-            if summary is not None:
-                events.write(step, summary)
-            done()
-            if step % config.log_every_n_steps == 0:
-                log.line(step, loss)
-            if saving.due(step):
-                writer.save(session, step)
-    return step
+    def run(self, step: int, signals: list[int]) -> int:
+        """Takes steps until the end or a signal, and saves; returns the step that was reached."""
+        config, last = self._config, self._config.max_number_of_steps
+        saving = _Schedule(config.save_interval_steps, config.save_interval_secs)
+        summarizing = _Schedule(config.save_summaries_steps, config.save_summaries_secs)
+        first, log = step + 1, _Log(step, config.batch_size)
+        self._tracker.end_row_if_due(self._session, step, signals)  # a signal had put it off
+        with progress.bar("Training", last, unit="steps", completed=step) as done:
+            while not (signals or self._tracker.stops_early) and (last is None or step < last):
+                step += 1
+                loss = self._take(step, step in (first, last) or summarizing.due(step))
+                done()
+                if step % config.log_every_n_steps == 0:
+                    log.line(step, loss)
+                if self._tracker.end_row_if_due(self._session, step, signals, step == last):
+                    log.restart(step)
+                    self._events.restart(step)
+                if saving.due(step):
+                    self._save(step)
+        self._save(step)
+        return step
+
+    def _take(self, step: int, summarize: bool) -> float:
+        """Takes a step; returns the total loss before it."""
+        fetched = (self._train_ops.at(step), *self._told)
+        if summarize:
+            with _divergence_named(self._session, step, self._writer):
+                *values, summary = self._fetching(*fetched, self._summary_op)()
+        else:
+            values = self._fetching(*fetched)()
+        loss, *told = values
+        if not math.isfinite(loss):
+            raise self._writer.diverged(self._session, f"the loss is {loss} at step {step}")
+        if summarize:
+            self._events.write(step, summary)
+        self._tracker.add(*told)
+        return loss
+
+    def _save(self, step: int) -> None:
+        self._tracker.store(self._session)
+        self._writer.save(self._session, step)
 
 
 @contextlib.contextmanager

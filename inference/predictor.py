@@ -10,8 +10,8 @@ import numpy as np
 from core import files, registry
 from core.compat import tf
 from core.errors import CheckpointError, DataError, DivergedError
-from engine import checkpoints, run_dir, training
-from engine.training import Machine
+from engine import checkpoints, run_dir, sessions
+from engine.sessions import Machine
 from inference import graph, source
 from inference.formats import FORMATS
 
@@ -100,7 +100,7 @@ class Predictor:
         return found
 
 
-def open_model(path: str, machine: Machine = training.ALL_CORES) -> Predictor:
+def open_model(path: str, machine: Machine = sessions.ALL_CORES) -> Predictor:
     """Opens what a path means: a run directory, a checkpoint, an export, or numbered exports.
 
     Raises:
@@ -184,7 +184,7 @@ def of_graph(classifying: tf.GraphDef, model: Model, machine: Machine) -> Predic
     """What a graph as `graph.classifying` makes it predicts."""
     with tf.Graph().as_default() as the_graph:
         tf.import_graph_def(classifying, name="")
-    session = tf.Session(graph=the_graph, config=training.session_config(machine))
+    session = tf.Session(graph=the_graph, config=sessions.session_config(machine))
     run = session.make_callable(f"{graph.PROBABILITIES}:0", [f"{graph.IMAGE_BYTES}:0"])
     return Predictor(model, run, session.close)
 
@@ -207,7 +207,7 @@ def of_prepared(
     with tf.Graph().as_default() as the_graph:
         image_bytes = tf.placeholder(tf.string, [None])
         images = graph.prepared(image_bytes, model.run)
-    session = tf.Session(graph=the_graph, config=training.session_config(machine))
+    session = tf.Session(graph=the_graph, config=sessions.session_config(machine))
     prepare = session.make_callable(images, [image_bytes])
     return Predictor(model, lambda encoded: run(prepare(encoded)), session.close)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.compat import tf
 from engine import checkpoints, freezing, run_dir
-from engine.training import ALL_CORES, Machine
+from engine.sessions import ALL_CORES, Machine
 from inference import graph
 
 

@@ -14,7 +14,7 @@ from benchmarks import flop
 from benchmarks.contestants import serving
 from core import flags as core_flags
 from core.compat import tf
-from engine import flags, input_pipeline, model, optimization, run_dir, training
+from engine import flags, input_pipeline, model, optimization, run_dir, sessions
 
 POOL_BATCHES = 4  # that the peers go over again and again
 
@@ -32,7 +32,7 @@ def _configuration(spec: Mapping[str, Any]) -> Any:
         arguments.append(f"--num_preprocessing_threads={spec['workers']}")
     config = core_flags.parse(flags.define_training, arguments)
     flags.check_training(config)
-    return run_dir.settled(config)
+    return config
 
 
 def make(spec: Mapping[str, Any]) -> serving.Contestant:
@@ -49,6 +49,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     """
     config = _configuration(spec)
     dataset = datasets.load(config.dataset_dir, config.dataset_name, config.dataset_split_name)
+    config = run_dir.settled(dataset, config)
     run = run_dir.describe(dataset, config)
     tf.set_random_seed(config.seed)
     tf.train.create_global_step()
@@ -59,7 +60,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     trained = optimization.trainable_variables(config.trainable_scopes)
     train_op = optimization.train_ops(classifier, learning_rate, trained, config).at(1)
 
-    session = tf.Session(config=training.session_config(config))
+    session = tf.Session(config=sessions.session_config(config))
     session.run(tf.global_variables_initializer())
     session.run(batch.start)  # which reads the global step
     if "pool" in spec:

@@ -11,7 +11,7 @@ from absl import flags as absl_flags
 
 from core.errors import FlagError
 from core.flags import Group
-from engine.flags import evaluation, transfer
+from engine.flags import evaluation, transfer, validation
 from engine.flags.data import (
     LARGEST_IMAGE,
     define_dataset,
@@ -59,6 +59,7 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
     define_model(flag_values)
     define_layers(flag_values)
     transfer.define(flag_values)
+    validation.define(flag_values)
     define_precision(flag_values)
     define_machine(flag_values)
 
@@ -88,6 +89,7 @@ def check_training(config: Any) -> None:
                 remedy=f"leave it at {value}",
             )
     image_sizes(config)
+    validation.check(config)
     if config.checkpoint_exclude_scopes and not config.checkpoint_path:
         raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
 

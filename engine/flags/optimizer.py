@@ -5,7 +5,7 @@ from absl import flags as absl_flags
 from core.flags import Group
 
 OPTIMIZERS = ("adadelta", "adagrad", "adam", "ftrl", "momentum", "sgd", "rmsprop")
-SCHEDULES = ("fixed", "exponential", "polynomial", "cosine", "one_cycle")
+SCHEDULES = ("fixed", "exponential", "polynomial", "cosine", "one_cycle", "plateau")
 
 
 def define_optimizer(flag_values: absl_flags.FlagValues) -> None:
@@ -76,7 +76,7 @@ def define_learning_rate(flag_values: absl_flags.FlagValues) -> None:
     group.float(
         "end_learning_rate",
         0.0001,
-        "Where a polynomial, cosine or one_cycle schedule ends.",
+        "Where a polynomial, cosine, one_cycle or plateau schedule ends.",
         lower=0.0,
     )
     group.float(

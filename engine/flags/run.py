@@ -15,6 +15,12 @@ def define_run(flag_values: absl_flags.FlagValues) -> None:
     group.integer(
         "max_number_of_steps", None, "Stop at this step; default: train until stopped.", lower=1
     )
+    group.float(
+        "max_number_of_epochs",
+        None,
+        "Stop when so many epochs are complete, or at --max_number_of_steps if that comes first.",
+        lower=0.001,
+    )
     group.integer(
         "seed",
         0,

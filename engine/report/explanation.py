@@ -16,7 +16,7 @@ from core import files
 from core.compat import tf
 from core.errors import FlagError
 from datasets.spec import LoadedSplit
-from engine import training
+from engine import sessions
 from engine.freezing import Freezer
 from engine.report import mistakes
 from engine.report.mistakes import Mistake
@@ -97,7 +97,7 @@ def grad_cam(
     Args:
         freezer: of the net.
         net: what the freezer made of a checkpoint.
-        config: read here: batch_size, pictures at a time, and what `training.session` reads.
+        config: read here: batch_size, pictures at a time, and what `sessions.session` reads.
         images: float32 [M, s, s, channels], prepared for the net.
         classes: int [M], of each picture the class that is asked for.
 
@@ -110,7 +110,7 @@ def grad_cam(
     """
     features = feature_map(freezer.end_points, freezer.images, freezer.logits)
     names = [freezer.images.name, features.name, freezer.logits.name]
-    with tf.Graph().as_default(), training.session(config) as session:
+    with tf.Graph().as_default(), sessions.session(config) as session:
         fed, features, logits = tf.import_graph_def(net, {}, names, name="")
         chosen = tf.placeholder(tf.int64, [None])
         # The gradient of the sum is that of each picture's own logit: no picture sees another one.
@@ -137,14 +137,14 @@ def as_seen(images: np.ndarray, config: Any) -> np.ndarray:
 
     Args:
         images: float32 [M, s, s, channels], as `mistakes.prepared` gives them.
-        config: read here: preprocessing_name, and what `training.session` reads.
+        config: read here: preprocessing_name, and what `sessions.session` reads.
 
     Returns:
         float32 of the same shape, 0..1.
     """
     preprocess = preprocessing_factory.get_preprocessing(config.preprocessing_name)
     _, *shape = images.shape
-    with tf.Graph().as_default(), training.session(config) as session:
+    with tf.Graph().as_default(), sessions.session(config) as session:
         plain = [tf.fill(shape, tf.constant(value, tf.uint8)) for value in (0, 255)]
         low, high = session.run([preprocess(image, *shape[:2]) for image in plain])
     if np.array_equal(low, high):

@@ -10,7 +10,7 @@ from core.compat import tf
 from core.errors import DataError
 from datasets import records, tfrecord
 from datasets.spec import LoadedSplit
-from engine import input_pipeline, training
+from engine import input_pipeline, sessions
 from engine.scores import Scores
 from preprocessing import ops, preprocessing_factory
 
@@ -85,7 +85,7 @@ def decoded(dataset: LoadedSplit, indices: Sequence[int], config: Any) -> list[n
     Args:
         dataset: the split.
         indices: of its records.
-        config: read here: labels_offset, and what `training.session` reads.
+        config: read here: labels_offset, and what `sessions.session` reads.
 
     Returns:
         Of each uint8 [height, width, channels], shrunk so that no side is above LONGEST_SIDE.
@@ -112,7 +112,7 @@ def prepared(dataset: LoadedSplit, indices: Sequence[int], config: Any) -> np.nd
         dataset: the split.
         indices: of its records.
         config: read here: preprocessing_name, use_grayscale, eval_image_size, labels_offset, and
-            what `training.session` reads.
+            what `sessions.session` reads.
 
     Returns:
         float32 [M, size, size, channels].
@@ -137,7 +137,7 @@ def _of_each(
     encoded = encoded_pictures(dataset, indices)
     with (
         tf.Graph().as_default(),
-        training.session(config) as session,
+        sessions.session(config) as session,
         input_pipeline.damage_named(dataset, config.labels_offset),
     ):
         file = tf.placeholder(tf.string, [])

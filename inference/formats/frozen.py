@@ -4,7 +4,7 @@ from pathlib import Path
 
 from core.compat import tf
 from core.errors import CheckpointError
-from engine.training import Machine
+from engine.sessions import Machine
 from inference import graph, predictor
 from inference.source import Source
 

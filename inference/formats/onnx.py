@@ -12,7 +12,7 @@ from typing import Any
 
 from core import extras
 from core.errors import CheckpointError
-from engine.training import Machine
+from engine.sessions import Machine
 from inference import graph, predictor
 from inference.source import Source
 

@@ -13,7 +13,7 @@ from core import files
 from core.compat import quiet, tf
 from core.errors import CheckpointError
 from datasets import spec
-from engine.training import Machine
+from engine.sessions import Machine
 from inference import graph, predictor
 from inference.source import Source
 

@@ -18,7 +18,7 @@ import numpy as np
 from core import extras
 from core.compat import tf
 from core.errors import CheckpointError
-from engine.training import Machine
+from engine.sessions import Machine
 from inference import graph, predictor
 from inference.source import Source
 

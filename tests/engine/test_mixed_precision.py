@@ -6,7 +6,7 @@ import pytest
 from core import flags as core_flags
 from core import processor
 from core.compat import tf
-from engine import flags, mixed_precision, training
+from engine import flags, mixed_precision, sessions
 
 ASKED = core_flags.parse(flags.define_training, ["--mixed_precision=bfloat16"])
 IS_HERE = mixed_precision.computed_in(ASKED) == "bfloat16"
@@ -41,7 +41,7 @@ def test_what_is_computed_in(
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
     config = configured(f"--mixed_precision={precision}")
     assert mixed_precision.computed_in(config) == expected
-    rewriting = training.session_config(config).graph_options.rewrite_options
+    rewriting = sessions.session_config(config).graph_options.rewrite_options
     is_on = rewriting.auto_mixed_precision_onednn_bfloat16 == rewriting.ON
     assert is_on == (expected == "bfloat16")
     warned = [line for line in caplog.messages if line.startswith("No bfloat16 here, ")]
@@ -50,7 +50,7 @@ def test_what_is_computed_in(
 
 def test_evaluation_is_float32():
     config = core_flags.parse(flags.define_evaluation, [])
-    rewriting = training.session_config(config).graph_options.rewrite_options
+    rewriting = sessions.session_config(config).graph_options.rewrite_options
     assert rewriting.auto_mixed_precision_onednn_bfloat16 == rewriting.DEFAULT
 
 
@@ -83,7 +83,7 @@ def test_products_are_rounded(configured, operation, terms, is_rounded):
         with tf.Graph().as_default():
             placeholder = tf.placeholder(tf.float32, images.shape)
             result = tf.identity(operation(placeholder))
-            with tf.Session(config=training.session_config(configured(*arguments))) as session:
+            with tf.Session(config=sessions.session_config(configured(*arguments))) as session:
                 return session.run(result, {placeholder: images})
 
     np.testing.assert_array_equal(computed(), terms * BETWEEN)

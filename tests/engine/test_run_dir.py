@@ -23,7 +23,7 @@ def described(load, make_dataset, configured):
 
     def described(*arguments, data=None):
         dataset = load(data or make_dataset())
-        config = run_dir.settled(configured(*arguments))
+        config = run_dir.settled(dataset, configured(*arguments))
         return run_dir.describe(dataset, config), dataset, config
 
     return described
@@ -270,11 +270,13 @@ def test_another_machine_is_warned_about(described, copied_run, caplog):
     ]
 
 
-def test_threads_are_those_of_the_run_unless_given(configured, copied_run, tmp_path):
-    cores = len(os.sched_getaffinity(0))
+def test_threads_are_those_of_the_run_unless_given(
+    load, make_dataset, configured, copied_run, tmp_path
+):
+    cores, dataset = len(os.sched_getaffinity(0)), load(make_dataset())
 
     def threads(*arguments):
-        config = run_dir.settled(configured(*arguments))
+        config = run_dir.settled(dataset, configured(*arguments))
         return config.inter_op_threads, config.intra_op_threads
 
     assert threads(f"--train_dir={tmp_path}") == (cores, cores)

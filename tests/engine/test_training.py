@@ -16,7 +16,7 @@ import pytest
 
 from core import files
 from core.errors import DataError, DivergedError, ExitCode, FlagError, LockedError
-from engine import checkpoints, training
+from engine import checkpoints, sessions
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG_LINE = r"global step (\d+): loss = ([\d.]+) \([\d.]+ sec/step\) [\d.]+ images/sec"
@@ -300,8 +300,8 @@ def test_a_second_signal_stops_within_the_step():
 
 
 def test_session_config(configured):
-    proto = training.session_config(configured("--inter_op_threads=1", "--intra_op_threads=2"))
+    proto = sessions.session_config(configured("--inter_op_threads=1", "--intra_op_threads=2"))
     assert (proto.inter_op_parallelism_threads, proto.intra_op_parallelism_threads) == (1, 2)
     assert not proto.device_count
-    proto = training.session_config(configured("--clone_on_cpu"))
+    proto = sessions.session_config(configured("--clone_on_cpu"))
     assert dict(proto.device_count) == {"GPU": 0}

@@ -1,0 +1,264 @@
+"""Validation in the course of a run: exact, told everywhere, resumed as if never interrupted."""
+
+import csv
+import json
+import logging
+import os
+import signal
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from core.compat import tf
+from core.errors import DataError, FlagError, MachineError, Stopped
+from engine import checkpoints, validation
+
+VALIDATED = ("--validation_split_name=test", "--optimizer=adam", "--learning_rate=0.003")
+
+
+def rows_of(run):
+    with (run / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def validated(make_dataset, train, tmp_path):
+    """validated(name, steps, "--flag=value", ...) trains on 10 pictures, validates on 9."""
+
+    def validated(name, steps, *arguments):
+        run = tmp_path / name
+        train(make_dataset(10, 9), run, f"--max_number_of_steps={steps}", *VALIDATED, *arguments)
+        return run
+
+    return validated
+
+
+@pytest.mark.parametrize("averages", [(), ("--moving_average_decay=0.5",)])
+def test_a_validation_is_an_evaluation(validated, evaluate, averages):
+    net = ("--model_name=mobilenet_v1_025", "--train_image_size=16", "--batch_norm_decay=0.5")
+    run = validated("run", 8, *net, *averages, "--save_interval_steps=1", "--keep_checkpoint_max=0")
+    rows = rows_of(run)
+    assert [row["step"] for row in rows] == ["3", "5", "8"]
+    for row in rows:
+        evaluate(run / f"model.ckpt-{row['step']}", "--dataset_split_name=test")
+        found = json.loads((run / "eval" / "results.json").read_text())
+        assert found["images"] == 9
+        metrics = found["metrics"]
+        for name, computed in validation.METRICS.items():
+            value, expected = row[f"validation_{name}"], metrics[computed]
+            if expected is None:
+                assert value == ""
+            else:
+                assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_best_checkpoint(validated, evaluate, variables_of):
+    run = validated("run", 10, "--best_metric=loss", "--save_interval_steps=1")
+    rows = rows_of(run)
+    losses = [float(row["validation_loss"]) for row in rows]
+    best = rows[int(np.argmin(losses))]["step"]
+    assert checkpoints.steps(run / "best") == [int(best)]
+    evaluate(run / "best", "--dataset_split_name=test")
+    found = json.loads((run / "best" / "eval" / "results.json").read_text())
+    assert found["global_step"] == int(best)
+    assert found["loss"] == pytest.approx(min(losses), rel=1e-5)
+    held = variables_of(run / "best" / f"model.ckpt-{best}")
+    newest = variables_of(run / "model.ckpt-10")
+    model = {name for name in newest if name.startswith("LeNet/") and "Adam" not in name}
+    assert held.keys() == {*model, "global_step"}
+    assert len(model) == 8  # weights and biases of four layers
+    assert (run / "best" / "run.json").read_bytes() == (run / "run.json").read_bytes()
+
+
+def test_tensorboard_has_it_beside_training(validated, events_of):
+    run = validated("run", 5)
+    found = [
+        (event.step, value.tag, value.simple_value)
+        for event in events_of(run / "validation")
+        for value in event.summary.value
+    ]
+    rows = rows_of(run)
+    names = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")
+    expected = [
+        (int(row["step"]), tag, pytest.approx(float(row[f"validation_{name}"]), rel=1e-6))
+        for row in rows
+        for name in names
+        if row[f"validation_{name}"]
+        for tag in [name if name in ("loss", "accuracy") else f"eval/{name}"]
+    ]
+    assert found == expected
+    assert len(found) >= 8
+    tags = {value.tag for event in events_of(run) for value in event.summary.value}
+    assert {"loss", "accuracy"} <= tags
+
+
+class _StopAt(logging.Handler):
+    """Sends this process SIGTERM when a step is logged, which is before its validation."""
+
+    def __init__(self, step):
+        super().__init__()
+        self._start = f"global step {step}:"
+
+    def emit(self, record):
+        if record.getMessage().startswith(self._start):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def stopped(validated, caplog):
+    """stopped(name, step, ...) is `validated`, stopped by a signal after that step."""
+    caplog.set_level(logging.INFO, logger="absl")
+
+    def stopped(name, step, *arguments):
+        handler = _StopAt(step)
+        logging.getLogger("absl").addHandler(handler)
+        try:
+            with pytest.raises(Stopped):
+                validated(name, 20, "--log_every_n_steps=1", *arguments)
+        finally:
+            logging.getLogger("absl").removeHandler(handler)
+
+    return stopped
+
+
+PLATEAU = (
+    *("--learning_rate_decay_type=plateau", "--plateau_patience=1", "--plateau_factor=0.5"),
+    *("--early_stopping_patience=5", "--early_stopping_min_delta=0.2", "--best_metric=loss"),
+)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(validated, stopped, digest, tmp_path):
+    straight = validated("straight", 20, *PLATEAU)
+    rows = rows_of(straight)
+    assert [row["step"] for row in rows][:4] == ["3", "5", "8", "10"]
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert len(set(rates)) > 2  # it was lowered more than once
+    last = int(rows[-1]["step"])
+    assert last < 20  # and stopped early
+    for step in (4, 5, 9):  # between two validations, before one, between two
+        stopped("resumed", step, *PLATEAU)
+        assert checkpoints.steps(tmp_path / "resumed")[-1] == step
+    resumed = validated("resumed", 20, *PLATEAU)
+    assert checkpoints.steps(resumed)[-1] == last
+    assert digest(resumed / f"model.ckpt-{last}") == digest(straight / f"model.ckpt-{last}")
+    assert (resumed / "history.csv").read_bytes() == (straight / "history.csv").read_bytes()
+    (best,) = checkpoints.steps(straight / "best")
+    assert checkpoints.steps(resumed / "best") == [best]
+    ours, theirs = (digest(run / "best" / f"model.ckpt-{best}") for run in (resumed, straight))
+    assert ours == theirs
+
+
+def test_a_run_that_stopped_early_is_done_until_it_is_to_be_more_patient(validated, caplog):
+    run = validated("run", 20, *PLATEAU)
+    reached = checkpoints.steps(run)[-1]
+    caplog.set_level(logging.INFO, logger="absl")
+    validated("run", 20, *PLATEAU)
+    assert f"is at step {reached}, it stopped early" in caplog.text
+    assert checkpoints.steps(run)[-1] == reached
+    validated("run", 20, *PLATEAU, "--early_stopping_patience=7")
+    assert checkpoints.steps(run)[-1] > reached
+
+
+def test_a_run_of_before_there_was_a_history_goes_on(validated, variables_of, tmp_path):
+    straight = validated("straight", 5, "--save_interval_steps=1")
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "run.json").write_bytes((straight / "run.json").read_bytes())
+    with tf.Graph().as_default(), tf.Session() as session:
+        values = variables_of(straight / "model.ckpt-3")
+        del values["history/state"]
+        variables = [tf.get_variable(name, initializer=value) for name, value in values.items()]
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(variables).save(session, str(old / "model.ckpt-3"))
+    resumed = variables_of(validated("old", 5) / "model.ckpt-5")
+    for name, value in variables_of(straight / "model.ckpt-5").items():
+        if name != "history/state":
+            np.testing.assert_array_equal(resumed[name], value, name)
+    assert [row["step"] for row in rows_of(old)] == ["3", "5"]
+
+
+def test_epochs_beside_steps(make_dataset, train, tmp_path):
+    for name, arguments, reached in (
+        ("epochs", ["--max_number_of_epochs=2"], 5),  # 20 pictures in batches of 4
+        ("more", ["--max_number_of_epochs=1.3"], 4),  # 13
+        ("steps", ["--max_number_of_epochs=2", "--max_number_of_steps=3"], 3),
+    ):
+        train(make_dataset(), tmp_path / name, *arguments)
+        assert checkpoints.steps(tmp_path / name)[-1] == reached
+
+
+def test_without_validation_there_is_a_row_per_epoch_and_no_best(finished_run):
+    run = finished_run("lenet")  # 10 pictures, 7 steps of 4
+    rows = rows_of(run)
+    assert [row["step"] for row in rows] == ["3", "5", "7"]
+    assert [row["epoch"] for row in rows] == ["1.2", "2.0", "2.8"]
+    assert all(row["training_loss"] and not row["validation_loss"] for row in rows)
+    assert not (run / "best").exists()
+    assert not (run / "validation").exists()
+
+
+def test_training_means_are_over_the_steps_since_the_row_before(validated, events_of):
+    run = validated("run", 5, "--save_summaries_steps=1")
+    told = {
+        tag: [
+            value.simple_value
+            for event in events_of(run)
+            for value in event.summary.value
+            if value.tag == tag
+        ]
+        for tag in ("loss", "accuracy")
+    }
+    rows = rows_of(run)
+    for tag in told:
+        expected = [np.mean(told[tag][:3]), np.mean(told[tag][3:])]
+        assert [float(row[f"training_{tag}"]) for row in rows] == pytest.approx(expected, rel=1e-6)
+
+
+def test_curves(validated):
+    run = validated("run", 5)
+    with PIL.Image.open(run / "curves.png") as picture:
+        width, height = picture.size
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert width > 2 * height > 400
+    assert {(0x3F, 0x90, 0xDA), (0xFF, 0xA9, 0x0E)} <= colours  # training and validation
+
+
+def test_a_damaged_record_of_the_validation_split(make_dataset, train, tmp_path):
+    data = make_dataset(10, 9, copy=77)
+    (path,) = data.glob("*_test*.tfrecord")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="_test"):
+        train(data, tmp_path, "--max_number_of_steps=5", *VALIDATED)
+    assert checkpoints.steps(tmp_path) == [0]  # what was there before stays
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--early_stopping_patience=3"], "--early_stopping_patience=3 goes with validation"),
+        (["--validate_every_n_steps=3"], "--validate_every_n_steps=3 goes with validation"),
+        (["--validate_every_n_epochs=3"], "--validate_every_n_epochs=3.0 goes with validation"),
+        (["--learning_rate_decay_type=plateau"], "plateau goes with validation"),
+        (["--validation_split_name=nowhere"], "nowhere"),
+        (
+            [*VALIDATED, "--validate_every_n_steps=3", "--validate_every_n_epochs=3"],
+            "say the same in two ways",
+        ),
+    ],
+)
+def test_flags_that_do_not_go_together(make_dataset, train, tmp_path, arguments, message):
+    with pytest.raises(FlagError, match=message):
+        train(make_dataset(), tmp_path / "run", "--max_number_of_steps=1", *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_loses_no_step_that_was_saved(validated, no_file_beyond):
+    run = validated("run", 4)
+    before = checkpoints.steps(run)
+    with no_file_beyond(600_000), pytest.raises(MachineError):
+        validated("run", 9)
+    assert checkpoints.steps(run) == before
+    assert checkpoints.steps(validated("run", 9))[-1] == 9
