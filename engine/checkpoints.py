@@ -266,8 +266,9 @@ def _resume(path: str) -> Restore:
     variables = {variable.op.name: variable for variable in tf.global_variables()}
     shapes = _shapes(path)
     initialize = tf.variables_initializer([variables[HISTORY]] if HISTORY in variables else [])
-    if HISTORY not in shapes:
+    if not (HISTORY in shapes and HISTORY in variables):
         variables.pop(HISTORY, None)
+        shapes.pop(HISTORY, None)
     here = {name: variable.shape.as_list() for name, variable in variables.items()}
     # Both ways: a state of the optimizer that is left behind is another training, too.
     every = sorted(here.keys() | shapes.keys())

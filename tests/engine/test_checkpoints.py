@@ -12,6 +12,7 @@ import pytest
 from core.compat import tf
 from core.errors import CheckpointError, ExitCode, FlagError
 from engine import checkpoint_writer, checkpoints
+from engine.history import State
 from nets import nets_factory
 
 LAYERS = ("conv1", "conv2", "fc3", "fc4")
@@ -27,6 +28,7 @@ def lenet():
         with tf.Graph().as_default(), tf.Session() as session:
             tf.set_random_seed(5)
             step = tf.train.create_global_step()
+            tf.get_variable("history/state", initializer=np.zeros(len(State())), trainable=False)
             net = nets_factory.get_network_fn("lenet", classes, is_training=True)
             loss = tf.reduce_sum(net(tf.zeros([1, 8, 8, 3]))[0])
             (optimizer or tf.train.GradientDescentOptimizer(0.1)).minimize(loss, global_step=step)
@@ -220,7 +222,7 @@ def test_warm_start_with_other_classes(finished_run, configured, lenet, tmp_path
 
 def test_warm_start_from_another_net(finished_run, configured, lenet, tmp_path):
     config = configured(f"--checkpoint_path={finished_run('cifarnet')}")
-    message = "no variable of lenet, but CifarNet, global_step .*check --model_name"
+    message = "no variable of lenet, but CifarNet, global_step, history .*check --model_name"
     with lenet(), pytest.raises(FlagError, match=message):
         checkpoints.starting_point(tmp_path, config)
 
