@@ -150,6 +150,7 @@ class LoadedSplit:
     channels: int
     shards: tuple[Shard, ...]
     max_pixels: int | None = None  # larger pictures were refused; None: by the usual limit
+    class_counts: tuple[int, ...] = ()  # pictures per class; empty if unknown
 
     @classmethod
     def of(cls, dataset: Dataset, split: str, directory: Path) -> "LoadedSplit":
@@ -162,6 +163,7 @@ class LoadedSplit:
             dataset.channels,
             dataset.splits[split].shards,
             dataset.source.get("max_pixels"),
+            dataset.splits[split].class_counts,
         )
 
     @property

@@ -99,6 +99,31 @@ def record_faults(
             yield DataError(f"{which} is missing", where=str(path), remedy=_REMEDY)
 
 
+def labels(split: LoadedSplit, labels_offset: int = 0) -> list[int]:
+    """The label of each record of a split, in reading order, without a look at the pictures.
+
+    Args:
+        split: the split.
+        labels_offset: the smallest label that is one.
+
+    Raises:
+        DataError: a record is damaged, or there are more or fewer than were written.
+    """
+    found = []
+    for shard in split.shards:
+        path, before = files.committed(split.directory, shard.file), len(found)
+        for record in tfrecord.read(path):
+            try:
+                if record.problem:
+                    raise DataError(record.problem)
+                found.append(_picture_and_label(record, split, labels_offset)[1])
+            except DataError as error:
+                raise _fault_of(record, error.what, shard, path) from None
+        if len(found) - before != shard.records:
+            raise _wrong_number(len(found) - before, shard, path)
+    return found
+
+
 def _shard_faults(
     path: Path,
     shard: Shard,
@@ -111,18 +136,26 @@ def _shard_faults(
     for record, label, problem in parallel.in_order(examine, tfrecord.read(path)):
         if problem:
             is_intact = False
-            where = f"{path}: record {record.number}, offset {record.offset}"
-            yield DataError(problem + _loss(record, shard), where=where, remedy=_REMEDY)
+            yield _fault_of(record, problem, shard, path)
         else:
             count(label)
         found, is_at_end = found + 1, not record.ends_file
     if is_at_end and shard.records and found != shard.records:
         is_intact = False
-        what = f"{found} records, {shard.records} were written"
-        yield DataError(what, where=str(path), remedy=_REMEDY)
+        yield _wrong_number(found, shard, path)
     if is_intact and shard.sha256 and files.sha256(path) != shard.sha256:
         what = "not the records that were written: exchanged, repeated or from elsewhere"
         yield DataError(f"{what} (its sha256 differs)", where=str(path), remedy=_REMEDY)
+
+
+def _fault_of(record: records.Record, problem: str, shard: Shard, path: Path) -> DataError:
+    where = f"{path}: record {record.number}, offset {record.offset}"
+    return DataError(problem + _loss(record, shard), where=where, remedy=_REMEDY)
+
+
+def _wrong_number(found: int, shard: Shard, path: Path) -> DataError:
+    what = f"{found} records, {shard.records} were written"
+    return DataError(what, where=str(path), remedy=_REMEDY)
 
 
 def _loss(record: records.Record, shard: Shard) -> str:
@@ -137,14 +170,21 @@ def _examined(record: records.Record, split: LoadedSplit, labels_offset: int) ->
     problem, label = record.problem, 0
     if not problem:
         try:
-            encoded, label = tfrecord.picture_and_label(record.content)
-            if not labels_offset <= label < split.num_classes:
-                last = split.num_classes - 1
-                raise DataError(f"label {label} is not in {labels_offset}..{last}")
+            encoded, label = _picture_and_label(record, split, labels_offset)
             _check_picture(encoded, split)
         except DataError as error:
             problem = error.what
     return _Examined(record._replace(content=b""), label, problem)
+
+
+def _picture_and_label(
+    record: records.Record, split: LoadedSplit, labels_offset: int
+) -> tuple[bytes, int]:
+    """The encoded picture and the label of a record; DataError if it has none of a class."""
+    encoded, label = tfrecord.picture_and_label(record.content)
+    if not labels_offset <= label < split.num_classes:
+        raise DataError(f"label {label} is not in {labels_offset}..{split.num_classes - 1}")
+    return encoded, label
 
 
 def _check_picture(encoded: bytes, split: LoadedSplit) -> None:

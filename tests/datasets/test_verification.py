@@ -529,6 +529,40 @@ def test_labels_below_an_offset_are_told(zoo):
     assert [fault.what for fault in found] == ["label 0 is not in 1..1"] * 2
 
 
+def test_labels_without_a_look_at_the_pictures(tiny_dataset, tmp_path):
+    """Pictures are dealt out to two files in turn; labels go round: 0, 1, 2, 0, ..."""
+    split = datasets.load(tiny_dataset, "tiny", "validation")
+    assert split.class_counts == (4, 4, 4)
+    assert verification.labels(split) == [0, 2, 1, 0, 2, 1, 1, 0, 2, 1, 0, 2]
+    no_picture = [feature(encoded=b"?", class__label=label) for label in (1, 0, 1)]
+    write_records(tmp_path / SHARD, no_picture)
+    describe(tmp_path, (1, 2))
+    assert verification.labels(datasets.load(tmp_path, "zoo", "train")) == [1, 0, 1]
+
+
+def test_labels_of_damaged_records_are_told(tmp_path):
+    good = feature(encoded=PNG, class__label=1)
+    for bad, what in ((0, "label 0 is not in 1..1"), (2, "label 2 is not in 1..1")):
+        write_records(tmp_path / SHARD, [good, feature(encoded=PNG, class__label=bad), good])
+        describe(tmp_path, (1, 2))
+        with pytest.raises(DataError, match=rf"^{what} .*{SHARD}: record 1, offset"):
+            verification.labels(datasets.load(tmp_path, "zoo", "train"), labels_offset=1)
+    write_records(tmp_path / SHARD, [good, good, good])
+    describe(tmp_path, (0, 3))
+    content = bytearray((tmp_path / SHARD).read_bytes())
+    content[starts(content)[1]] ^= 1  # the length of the second
+    (tmp_path / SHARD).write_bytes(content)
+    what = "the length does not agree with its checksum; 2 of 3 records are lost"
+    with pytest.raises(DataError, match=f"{what} .*record 1"):
+        verification.labels(datasets.load(tmp_path, "zoo", "train"))
+    write_records(tmp_path / SHARD, [good, good])
+    describe(tmp_path, (0, 2))
+    split = datasets.load(tmp_path, "zoo", "train")
+    shards = (dataclasses.replace(split.shards[0], records=3),)
+    with pytest.raises(DataError, match="2 records, 3 were written"):
+        verification.labels(dataclasses.replace(split, shards=shards))
+
+
 def test_records_are_read_as_tensorflow_reads_them(zoo):
     path = zoo / SHARD
     expected = list(tf.python_io.tf_record_iterator(str(path)))
