@@ -25,20 +25,30 @@ def main(config: Any) -> None:
     )
 
     from core.compat import tf
-    from engine import history, input_pipeline, model, optimization, run_dir, summaries, training
+    from engine import (
+        history,
+        imbalance,
+        input_pipeline,
+        model,
+        optimization,
+        run_dir,
+        summaries,
+        training,
+    )
     from engine.tracking import Tracker
 
     config = run_dir.settled(dataset, config)
     run = run_dir.describe(dataset, config)
     if run_dir.finished(config):
         return
+    class_weights = imbalance.class_weights(dataset, config)
     with run_dir.opened(run, dataset, config) as directory, tf.Graph().as_default():
         tf.set_random_seed(config.seed)
         tf.train.create_global_step()
         epoch_size = input_pipeline.epoch_size(dataset, config)
         record = history.History(directory, epoch_size, config)
         batch = input_pipeline.training_batch(dataset, config)
-        classifier = model.build(batch, run.num_classes, config)
+        classifier = model.build(batch, run.num_classes, config, class_weights)
         learning_rate = optimization.make_learning_rate(epoch_size, config, record.factor)
         trained = optimization.trainable_variables(config.trainable_scopes)
         train_ops = optimization.train_ops(classifier, learning_rate, trained, config)

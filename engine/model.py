@@ -1,6 +1,7 @@
 """The classifier: a net, its losses and its predictions."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from core.compat import slim, tf
@@ -19,7 +20,7 @@ class Classifier(NamedTuple):
     batch: Batch
     logits: tf.Tensor  # float32 [N, C]
     end_points: dict[str, tf.Tensor]  # the net's layers by name
-    cross_entropy: tf.Tensor  # float32, mean over the batch
+    cross_entropy: tf.Tensor  # float32, mean over the batch, as `losses.cross_entropy` weighs it
     total_loss: tf.Tensor  # float32, with the regularisation
     accuracy: tf.Tensor  # float32, share of the batch whose largest logit is its label's
 
@@ -29,7 +30,9 @@ def default_image_size(model_name: str) -> int:
     return nets_factory.get_network_fn(model_name, num_classes=None).default_image_size
 
 
-def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
+def build(
+    batch: Batch, num_classes: int, config: Any, class_weights: Sequence[float] | None = None
+) -> Classifier:
     """Builds the net in training mode, and its losses.
 
     Args:
@@ -37,6 +40,7 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
         num_classes: C, after --labels_offset.
         config: read here: weight_decay, batch_norm_decay, mixup_alpha, and what `build_net` and
             `losses.cross_entropy` read.
+        class_weights: of the C classes; None: 1.
 
     Raises:
         FlagError: a flag is given that the net has no use for.
@@ -52,7 +56,7 @@ def build(batch: Batch, num_classes: int, config: Any) -> Classifier:
         is_training=True,
         batch_norm_decay=config.batch_norm_decay,
     )
-    cross_entropy = losses.cross_entropy(targets, logits, config)
+    cross_entropy = losses.cross_entropy(targets, logits, config, class_weights)
     total_loss = tf.losses.get_total_loss(name="total_loss")
     correct = tf.equal(tf.argmax(logits, axis=1), batch.labels)
     accuracy = tf.reduce_mean(tf.cast(correct, tf.float32), name="accuracy")

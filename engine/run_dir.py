@@ -28,6 +28,7 @@ from engine import (
     checkpoints,
     hdf5,
     history,
+    imbalance,
     input_pipeline,
     mixed_precision,
     model,
@@ -322,7 +323,8 @@ def _changes(
     for name, (was, is_now) in settings.items():
         if not config.allow_config_change:
             raise FlagError(
-                f"--{name} was {was} in the run so far, now it is {is_now}",
+                f"--{name} was {_apart(was, is_now)} in the run so far, "
+                f"now it is {_apart(is_now, was)}",
                 where=str(directory / RUN_FILE),
                 remedy="pass the same, or --allow_config_change to go on as another run",
             )
@@ -337,6 +339,14 @@ def _changes(
             remedy="pass the same data, or --allow_dataset_change to go on with these",
         )
     return settings | {"dataset": [old, new]}
+
+
+def _apart(value: Any, other: Any) -> Any:
+    """The value of a flag; if it has entries, the first ones that the other does not have."""
+    if not isinstance(value, dict):
+        return value
+    others = other if isinstance(other, dict) else {}
+    return dict([item for item in value.items() if others.get(item[0]) != item[1]][:5])
 
 
 def _warn_of_another_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -359,6 +369,7 @@ def _content(run: Run, dataset: LoadedSplit, config: Any) -> dict[str, Any]:
         for field in dataclasses.fields(config)
         if field.name not in _WITHOUT_EFFECT
     }
+    settings["class_weights"] = imbalance.recorded_weights(dataset, config)
     record = {
         "split": dataset.split,
         "samples": dataset.num_samples,

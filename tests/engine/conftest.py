@@ -38,13 +38,14 @@ RUNS = {
 def make_dataset(tmp_path_factory):
     """make_dataset(...) converts pictures of noise, one shade per class; gives the directory.
 
-    Labels go round: 0, 1, 2, 0, ... Calls with the same arguments share a directory, unless `copy`
-    numbers them: those are for tests that damage what they are given.
+    Labels go round: 0, 1, 2, 0, ..., unless `counts` says how many training pictures each class
+    has; then they are mixed. Calls with the same arguments share a directory, unless `copy` numbers
+    them: those are for tests that damage what they are given.
     """
 
-    def pictures(count, size, channels, first_label, classes):
+    def pictures(labels, size, channels):
+        count = len(labels)
         noise = np.random.RandomState(count)
-        labels = [first_label + i % (classes - first_label) for i in range(count)]
         images = noise.randint(0, 60, (count, *size, channels))
         images += np.reshape([60 * label for label in labels], (-1, 1, 1, 1))
         encoded_images = tfrecord.encode_png([images.astype(np.uint8)])
@@ -53,11 +54,27 @@ def make_dataset(tmp_path_factory):
 
     @functools.cache
     def make_dataset(
-        train=10, test=5, *, classes=3, shards=0, size=(12, 10), channels=3, first_label=0, copy=0
+        train=10,
+        test=5,
+        *,
+        classes=3,
+        shards=0,
+        size=(12, 10),
+        channels=3,
+        first_label=0,
+        copy=0,
+        counts=(),
     ):
+        def labels_that_go_round(count):
+            return [first_label + i % (classes - first_label) for i in range(count)]
+
         def examples():
-            for split, count in (("train", train), ("test", test)):
-                for example in pictures(count, size, channels, first_label, classes):
+            uneven = np.repeat(range(len(counts)), counts)
+            uneven = np.random.RandomState(0).permutation(uneven).tolist()
+            labels = {"train": uneven or labels_that_go_round(train)}
+            labels["test"] = labels_that_go_round(test)
+            for split in labels:
+                for example in pictures(labels[split], size, channels):
                     yield split, example
 
         source = conversion.Source(
