@@ -44,6 +44,15 @@ def class_counts(dataset: LoadedSplit, labels_offset: int) -> np.ndarray:
     return np.bincount(labels(dataset, labels_offset), minlength=classes)
 
 
+def balanced_epoch(counts: np.ndarray) -> int:
+    """Pictures of an epoch in which each class that has any comes as often as the largest.
+
+    Args:
+        counts: pictures per class, int64 [classes].
+    """
+    return int(np.count_nonzero(counts) * counts.max())
+
+
 def class_weights(dataset: LoadedSplit, config: Any) -> list[float] | None:
     """What the loss of a picture of each class is multiplied by; None without --class_weights.
 

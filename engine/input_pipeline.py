@@ -9,7 +9,8 @@ The order of the steps, and why:
    uninterrupted run would have seen, and there is no state to save. What of an epoch has been
    seen already is skipped before it is decoded.
 3. Epochs follow one another before batches are made, so every batch is full.
-4. Augmentation is keyed by (seed, epoch, record index), so that it does not depend on threads.
+4. Augmentation is keyed by (seed, epoch, record index), so that it does not depend on threads;
+   with --oversample, by (seed, epoch, copy, record index).
 """
 
 import contextlib
@@ -23,10 +24,13 @@ from absl import logging
 from core.compat import tf
 from datasets import tfrecord, verification
 from datasets.spec import LoadedSplit
-from engine import flags, image_cache
+from engine import flags, image_cache, imbalance
+from engine.oversampling import Copies
 from preprocessing import ops, preprocessing_factory
 
 SHUFFLE_BYTES = 1 << 30  # encoded records held in memory to shuffle; more of a split is mixed less
+# A place in that buffer takes up to so much beside the record (TensorFlow 2.21: 205 to 490 bytes).
+_PLACE_BYTES = 512
 # Pictures under way at a time, so that a thread that is done with one finds the next at hand. With
 # one for each thread, waking the threads costs a fifth of what preparing a picture of 32x32 takes.
 _UNDER_WAY = 32
@@ -66,9 +70,19 @@ class Batch(NamedTuple):
     names: tf.Tensor | None = None  # of evaluation: string [N], paths of the pictures, or empty
 
 
-def epoch_size(dataset: LoadedSplit, config: Any) -> int:  # noqa: ARG001
-    """How many pictures an epoch of training takes."""
-    return dataset.num_samples
+def epoch_size(dataset: LoadedSplit, config: Any) -> int:
+    """How many pictures an epoch of training takes.
+
+    Args:
+        dataset: the split to read.
+        config: read here: oversample, labels_offset.
+
+    Raises:
+        DataError: as `imbalance.class_counts`.
+    """
+    if not config.oversample:
+        return dataset.num_samples
+    return imbalance.balanced_epoch(imbalance.class_counts(dataset, config.labels_offset))
 
 
 def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
@@ -77,14 +91,20 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     Args:
         dataset: the split to read.
         config: read here: train_image_size, image_size_schedule, batch_size, seed, num_readers,
-            cache_decoded_images, and what `_example_of_record` reads.
+            cache_decoded_images, oversample, labels_offset, and what `_example_of_record` reads.
+
+    Raises:
+        DataError: with --oversample, as `Copies.of`.
     """
     samples = epoch_size(dataset, config)
+    copies = Copies.of(dataset, config.labels_offset) if config.oversample else None
+    # A copy has the number copy x records + index, so that the first ones have their index.
+    numbers = dataset.num_samples * (copies.most if copies else 1)
     position = tf.train.get_global_step() * config.batch_size
     first_epoch, seen = position // samples, position % samples
 
     def epoch_of_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        records = _shuffled_records(dataset, config.seed, epoch, config.num_readers)
+        records = _shuffled_records(dataset, config.seed, epoch, config.num_readers, copies)
         records = records.skip(tf.where(tf.equal(epoch, first_epoch), seen, 0))
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(epoch).repeat(), records))
 
@@ -98,9 +118,10 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     # As it stands: AutoGraph would turn an error of preprocessing into one of its own.
     @tf.autograph.experimental.do_not_convert
     def example_of(number: tf.Tensor, record_of_epoch: tuple) -> tuple:
-        epoch, (index, serialized) = record_of_epoch
+        epoch, (copy, serialized) = record_of_epoch
         # Together with the run's seed: what the augmentation of this picture is keyed by.
-        counter = epoch * samples + index
+        counter = epoch * numbers + copy
+        index = copy % dataset.num_samples
         return example(index, serialized, counter, number // config.batch_size)
 
     records = tf.data.Dataset.range(first_epoch, _ENDLESS).flat_map(epoch_of_records)
@@ -141,9 +162,9 @@ def _records_of_shard(path: tf.Tensor, first: tf.Tensor, count: tf.Tensor) -> tf
 
 
 def _shuffled_records(
-    dataset: LoadedSplit, seed: int, epoch: tf.Tensor, num_readers: int
+    dataset: LoadedSplit, seed: int, epoch: tf.Tensor, num_readers: int, copies: Copies | None
 ) -> tf.data.Dataset:
-    """(index, serialized record) of a split in the order of one epoch."""
+    """(number, serialized record) of a split, or of copies of it, in the order of one epoch."""
     shards = tf.data.Dataset.from_tensor_slices(_shards(dataset))
     if len(dataset.shards) > 1:
         shards = shards.shuffle(
@@ -157,6 +178,14 @@ def _shuffled_records(
     )
     bytes_per_record = sum(shard.bytes for shard in dataset.shards) / dataset.num_samples
     buffer = min(dataset.num_samples, max(1, int(SHUFFLE_BYTES / bytes_per_record)))
+    if copies:
+        # Copies that are in the buffer together share their bytes: if it holds all records, it
+        # holds all copies, too. Otherwise the copies come to it in several readings of the files,
+        # of which there are no more than other data with as many pictures would take.
+        is_whole = buffer == dataset.num_samples
+        readings = 1 if is_whole else -(-copies.epoch_size // dataset.num_samples)
+        records = copies.of_records(records, epoch, readings)
+        buffer = min(copies.epoch_size, SHUFFLE_BYTES // _PLACE_BYTES) if is_whole else buffer
     return records.shuffle(buffer, seed=_mixed(seed, 2 * epoch + 1), reshuffle_each_iteration=False)
 
 

@@ -91,6 +91,7 @@ def check_training(config: Any) -> None:
             )
     image_sizes(config)
     validation.check(config)
+    imbalance.check(config)
     if config.checkpoint_exclude_scopes and not config.checkpoint_path:
         raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
 
