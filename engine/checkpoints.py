@@ -19,20 +19,15 @@ from absl import logging
 from core import files
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
-from engine import flags, hdf5, model
-from engine.optimization import names_in_scopes
-from nets.nets_factory import NETS
+from engine import hdf5, model
 
 NAME = "model.ckpt"
 SUMS = ".sha256"
 _ENDING = r"\.(index|meta|sha256|data-\d+-of-\d+)$"
 HISTORY = "history/state"  # a variable that runs of before there was a history do not have
-_CORRUPT = "corrupt"  # sub-directory for checkpoints that were found damaged
 # What TensorFlow raises for a damaged checkpoint: a ValueError for a text that it cannot decode, an
 # IndexError where a file ends too early, a RuntimeError for what it has no class for.
 _UNREADABLE = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
-
-Restore = Callable[[tf.Session], None]
 
 
 def steps(directory: Path) -> list[int]:
@@ -150,51 +145,6 @@ def files_of(path: str) -> list[Path]:
     return sorted(ours, key=lambda file: (file.suffix != ".index", file.name))
 
 
-def starting_point(directory: Path, config: Any) -> Restore:
-    """Decides where training starts, and returns the function that brings a session there.
-
-    1. A checkpoint in the run directory: resume, all variables and the global step. If the newest
-       is damaged, it is moved to the sub-directory `corrupt`, and the one before it is taken.
-    2. --checkpoint_path: warm start, the model's variables only, from global step 0.
-    3. Neither: start from scratch.
-
-    Call it when the graph is complete, and hold the directory's lock.
-
-    Raises:
-        FlagError: the checkpoint does not fit the model or the flags.
-        CheckpointError: the checkpoint cannot be read, or no one in the run directory.
-    """
-    if steps(directory):
-        if config.checkpoint_path:
-            logging.info(
-                "Ignoring --checkpoint_path because a checkpoint already exists in %s", directory
-            )
-        return _resume(_newest_intact(directory))
-    if config.checkpoint_path:
-        return _warm_start(resolve(config.checkpoint_path), config)
-    initialize = tf.global_variables_initializer()
-    return lambda session: session.run(initialize)
-
-
-def _newest_intact(directory: Path) -> str:
-    """The checkpoint to resume from; newer ones, which are damaged, are moved out of the way."""
-    try:
-        intact = resolve(str(directory))
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"no checkpoint of the run is intact; the oldest: {error.what}",
-            where=error.where,
-            remedy="to begin anew use another --train_dir",
-        ) from None
-    for step in steps(directory):
-        if step > step_of(intact):
-            corrupt = files.make_directory(directory / _CORRUPT)
-            for file in files_of(prefix(directory, step)):
-                file.replace(corrupt / file.name)
-            logging.warning("moved the damaged checkpoint of step %d to %s", step, corrupt)
-    return intact
-
-
 def restorer(variables: dict[str, tf.Variable]) -> Callable[[tf.Session, str], None]:
     """A function of (session, checkpoint) that reads variables, given by their names there.
 
@@ -221,16 +171,13 @@ def _assign(session: tf.Session, variables: dict[str, tf.Variable], reader: hdf5
     session.run(list(values), {assign.inputs[1]: value for assign, value in values.items()})
 
 
-def check_fits(
-    path: str, variables: dict[str, tf.Variable], model_name: str, remedy: str
-) -> list[str]:
+def check_fits(path: str, variables: dict[str, tf.Variable], config: Any) -> list[str]:
     """Compares a checkpoint with variables by name and shape.
 
     Args:
         path: the checkpoint.
         variables: by their names in the checkpoint.
-        model_name: the net they belong to.
-        remedy: what to do if the number of classes differs, with {head} for the head's scope.
+        config: read here: model_name, and what `model.head_names` reads.
 
     Returns:
         The names that the checkpoint lacks.
@@ -239,96 +186,51 @@ def check_fits(
         FlagError: none of the variables is in it, or one has another shape.
         CheckpointError: the checkpoint cannot be read.
     """
-    shapes = _shapes(path)
+    shapes = shapes_of(path)
     missing = [name for name in variables if name not in shapes]
     if len(missing) == len(variables):
         there = sorted({name.split("/")[0] for name in shapes})
         raise FlagError(
-            f"the checkpoint holds no variable of {model_name}, but {', '.join(there[:5])}",
+            f"the checkpoint holds no variable of {config.model_name}, but {', '.join(there[:5])}",
             where=path,
             remedy="check --model_name",
         )
-    for name, variable in variables.items():
-        if name in shapes and variable.shape.as_list() != shapes[name]:
-            heads = [head for head in NETS[model_name].head_scopes if f"{name}/".startswith(head)]
-            there, here = shapes[name], variable.shape.as_list()
-            if heads:
-                raise FlagError(
-                    f"the checkpoint has {there[-1]} classes, the dataset {here[-1]}",
-                    where=path,
-                    remedy=remedy.format(head=heads[0]),
-                )
-            raise FlagError(f"{name} is {there} in the checkpoint, {here} here", where=path)
+    here = {name: variable.shape.as_list() for name, variable in variables.items()}
+    wrong = [name for name in here if shapes.get(name, here[name]) != here[name]]
+    logits = model.head_names(list(variables), config)[-1:]
+    if logits and logits[0] in wrong:
+        there, ours = shapes[logits[0]], here[logits[0]]
+        raise FlagError(
+            f"the checkpoint has {there[-1]} classes, the dataset {ours[-1]}",
+            where=path,
+            remedy="check --dataset_name and --labels_offset",
+        )
+    for name in wrong:
+        there, ours = shapes[name], here[name]
+        raise FlagError(
+            f"{name} is {there} in the checkpoint, {ours} here",
+            where=path,
+            remedy=_remedy_of_channels(there, ours),
+        )
     return missing
 
 
-def _resume(path: str) -> Restore:
-    variables = {variable.op.name: variable for variable in tf.global_variables()}
-    shapes = _shapes(path)
-    initialize = tf.variables_initializer([variables[HISTORY]] if HISTORY in variables else [])
-    if not (HISTORY in shapes and HISTORY in variables):
-        variables.pop(HISTORY, None)
-        shapes.pop(HISTORY, None)
-    here = {name: variable.shape.as_list() for name, variable in variables.items()}
-    # Both ways: a state of the optimizer that is left behind is another training, too.
-    every = sorted(here.keys() | shapes.keys())
-    wrong = [name for name in every if here.get(name) != shapes.get(name)]
-    if wrong:
-        raise FlagError(
-            f"{len(wrong)} variables differ, such as {wrong[0]}: {_shape(shapes, wrong[0])} in the "
-            f"checkpoint, {_shape(here, wrong[0])} in this run",
-            where=path,
-            remedy="resume with the same --optimizer, --trainable_scopes and "
-            "--moving_average_decay, or use another --train_dir",
-        )
-    logging.info("Resuming from %s", path)
-    restore = restorer(variables)
-
-    def start(session: tf.Session) -> None:
-        session.run(initialize)
-        restore(session, path)
-
-    return start
-
-
-def _warm_start(path: str, config: Any) -> Restore:
-    """The model's variables from a checkpoint; all others as at the start."""
-    variables = model.variables_to_restore(None)
-    excluded = names_in_scopes(
-        list(variables),
-        flags.scopes(config.checkpoint_exclude_scopes),
-        "--checkpoint_exclude_scopes",
+def _remedy_of_channels(there: list[int], here: list[int]) -> str:
+    """What to do if a layer that takes pictures takes grey ones on one side, else nothing."""
+    if len(there) != 4 or {there[2], here[2]} != {1, 3}:
+        return ""
+    return (
+        f"it takes pictures of {there[2]} channels there and of {here[2]} here; "
+        "see --use_grayscale, or exclude its scope"
     )
-    wanted = {name: variable for name, variable in variables.items() if name not in excluded}
-    remedy = "to fine-tune pass --checkpoint_exclude_scopes={head}"
-    missing = check_fits(path, wanted, config.model_name, remedy) if wanted else []
-    if missing and not config.ignore_missing_vars:
-        raise FlagError(
-            f"the checkpoint lacks {len(missing)} variables, such as {missing[0]}",
-            where=path,
-            remedy="pass --ignore_missing_vars, or exclude their scopes",
-        )
-    restored = {name: variable for name, variable in wanted.items() if name not in missing}
-    logging.info("Fine-tuning from %s", path)
-    logging.info("Restored %d of %d model variables", len(restored), len(variables))
-    for name in sorted(excluded | set(missing)):
-        logging.info("Not restored: %s", name)
-    initialize = tf.global_variables_initializer()
-    restore = restorer(restored) if restored else None
-
-    def start(session: tf.Session) -> None:
-        session.run(initialize)
-        if restore:
-            restore(session, path)
-
-    return start
 
 
-def _shape(shapes: dict[str, list[int]], name: str) -> str:
-    return str(shapes[name]) if name in shapes else "missing"
+def shapes_of(path: str) -> dict[str, list[int]]:
+    """The shapes of all variables of a checkpoint, by name.
 
-
-def _shapes(path: str) -> dict[str, list[int]]:
+    Raises:
+        CheckpointError: it cannot be read.
+    """
     try:
         return reader(path).get_variable_to_shape_map()
     except _UNREADABLE as error:

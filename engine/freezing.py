@@ -29,7 +29,7 @@ class Freezer:
     """
 
     def __init__(self, image_size: int, channels: int, num_classes: int, config: Any) -> None:
-        self._model_name = config.model_name
+        self._config = config
         self.images = tf.placeholder(
             tf.float32, [None, image_size, image_size, channels], name="images"
         )
@@ -52,12 +52,7 @@ class Freezer:
             FlagError: the checkpoint is of another net or of other classes.
             CheckpointError: it cannot be read.
         """
-        missing = checkpoints.check_fits(
-            checkpoint,
-            self._variables,
-            self._model_name,
-            remedy="check --dataset_name and --labels_offset",
-        )
+        missing = checkpoints.check_fits(checkpoint, self._variables, self._config)
         if missing:
             raise FlagError(
                 f"the checkpoint lacks {len(missing)} variables, such as {missing[0]}",

@@ -9,6 +9,7 @@ from core.errors import FlagError
 from engine import losses, mixing
 from engine.input_pipeline import Batch
 from nets import nets_factory
+from nets.nets_factory import NETS
 
 # Flags that are arguments of a net, where it has them; the last two are none of evaluation's.
 _NET_FLAGS = ("depth_multiplier", "stem_stride", "dropout_keep_prob", "zero_init_residual")
@@ -101,6 +102,21 @@ def build_net(
             f"pictures of {size} pixels are too small for the net {config.model_name}",
             remedy="use larger ones",
         ) from None
+
+
+def head_scopes(config: Any) -> tuple[str, ...]:
+    """The variable scopes that belong to one set of classes.
+
+    Args:
+        config: read here: model_name.
+    """
+    return NETS[config.model_name].head_scopes
+
+
+def head_names(names: Sequence[str], config: Any) -> list[str]:
+    """Those names of variables that are in the `head_scopes`, the logits' last."""
+    scopes = tuple(f"{scope}/" for scope in head_scopes(config))
+    return [name for name in names if name.startswith(scopes)]
 
 
 def variables_to_restore(moving_average_decay: float | None) -> dict[str, tf.Variable]:

@@ -19,11 +19,11 @@ from core.errors import Stopped
 from datasets.spec import LoadedSplit
 from engine import (
     checkpoint_writer,
-    checkpoints,
     hparams,
     input_pipeline,
     run_dir,
     sessions,
+    starting,
     summaries,
 )
 from engine.model import Classifier
@@ -171,9 +171,9 @@ def run(
         Stopped: a signal came; the step just finished is saved.
         DivergedError: the loss or a variable is not finite; the checkpoint before stays newest.
         DataError: a record is damaged.
-        CheckpointError, FlagError: as `checkpoints.starting_point`.
+        CheckpointError, FlagError: as `starting.starting_point`.
     """
-    start = checkpoints.starting_point(directory, config)
+    start = starting.starting_point(directory, config)
     writer = checkpoint_writer.Writer(directory, config.keep_checkpoint_max)
     files.write_text(directory / GRAPH_FILE, str(tf.get_default_graph().as_graph_def()))
     logging.info("Starting Session.")

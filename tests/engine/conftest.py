@@ -1,5 +1,6 @@
 """Small datasets and short runs through the project's own parts."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -17,6 +18,8 @@ from core.compat import tf
 from datasets import conversion, tfrecord
 from datasets.spec import Example
 from engine import flags
+from engine.history import State
+from nets import nets_factory
 from nets.nets_factory import NETS
 
 NAME = "shades"
@@ -211,3 +214,38 @@ def two_variables():
         w = tf.get_variable("net/w", initializer=[1.0, 2.0])
         session.run(tf.global_variables_initializer())
         yield session, w
+
+
+@pytest.fixture
+def lenet():
+    """lenet(classes, optimizer) enters a graph that trains LeNet on 8x8 pixels; gives a session."""
+
+    @contextlib.contextmanager
+    def lenet(classes=3, optimizer=None):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(5)
+            step = tf.train.create_global_step()
+            tf.get_variable("history/state", initializer=np.zeros(len(State())), trainable=False)
+            net = nets_factory.get_network_fn("lenet", classes, is_training=True)
+            loss = tf.reduce_sum(net(tf.zeros([1, 8, 8, 3]))[0])
+            (optimizer or tf.train.GradientDescentOptimizer(0.1)).minimize(loss, global_step=step)
+            yield session
+
+    return lenet
+
+
+@pytest.fixture(scope="session")
+def damage():
+    """damage(run, step, ending, kind): a file of a checkpoint is cut, flipped, empty or missing."""
+
+    def damage(run, step, ending, kind):
+        path = run / f"model.ckpt-{step}.{ending}"
+        content = bytearray(path.read_bytes())
+        if kind == "flipped":
+            content[len(content) // 3] ^= 1
+        if kind == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(content[: {"cut": len(content) // 2, "empty": 0}.get(kind)])
+
+    return damage
