@@ -69,6 +69,7 @@ def settings(config: Any) -> Any:
         "moving_average_decay": run.moving_average_decay,
         "depth_multiplier": run.depth_multiplier,
         "stem_stride": run.stem_stride,
+        "head_units": run.head_units,
     }
     run_dir.check_agrees(config, fixed, place)
     suggested = {"dataset_name": run.dataset_name, "dataset_dir": run.dataset_dir}

@@ -1,14 +1,14 @@
 """The classifier: a net, its losses and its predictions."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
 from engine import losses, mixing
 from engine.input_pipeline import Batch
-from nets import nets_factory
+from nets import nets_factory, own_head
 from nets.nets_factory import NETS
 
 # Flags that are arguments of a net, where it has them; the last two are none of evaluation's.
@@ -39,8 +39,8 @@ def build(
     Args:
         batch: images and labels.
         num_classes: C, after --labels_offset.
-        config: read here: weight_decay, batch_norm_decay, mixup_alpha, and what `build_net` and
-            `losses.cross_entropy` read.
+        config: read here: weight_decay, batch_norm_decay, head_dropout, mixup_alpha, and what
+            `build_net` and `losses.cross_entropy` read.
         class_weights: of the C classes; None: 1.
 
     Raises:
@@ -53,8 +53,9 @@ def build(
         images,
         num_classes,
         config,
-        weight_decay=config.weight_decay,
         is_training=True,
+        weight_decay=config.weight_decay,
+        head_dropout=config.head_dropout,
         batch_norm_decay=config.batch_norm_decay,
     )
     cross_entropy = losses.cross_entropy(targets, logits, config, class_weights)
@@ -65,15 +66,26 @@ def build(
 
 
 def build_net(
-    images: tf.Tensor, num_classes: int, config: Any, **arguments: Any
+    images: tf.Tensor,
+    num_classes: int,
+    config: Any,
+    *,
+    is_training: bool,
+    weight_decay: float = 0.0,
+    head_dropout: float = 0.0,
+    **arguments: Any,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Builds the net of --model_name.
+    """Builds the net of --model_name, with its own head or that of --head_units.
 
     Args:
         images: float32 [N, height, width, channels], preprocessed.
         num_classes: C, after --labels_offset.
-        config: read here: model_name, and what it has of the flags that are the net's arguments.
-        **arguments: of `nets_factory.get_network_fn`.
+        config: read here: model_name, head_units, and what it has of the flags that are the net's
+            arguments.
+        is_training: whether batch norm and dropout are in training mode.
+        weight_decay: L2 factor on the weights.
+        head_dropout: share that the dropout of --head_units drops.
+        **arguments: further ones of `nets_factory.get_network_fn`.
 
     Returns:
         Logits, float32 [N, C], and the end points by name.
@@ -81,7 +93,33 @@ def build_net(
     Raises:
         FlagError: a flag is given that the net has no use for, or the images are too small for it.
     """
-    network_fn = nets_factory.get_network_fn(config.model_name, num_classes, **arguments)
+    network_fn = nets_factory.get_network_fn(
+        config.model_name,
+        None if config.head_units else num_classes,
+        weight_decay,
+        is_training,
+        **arguments,
+    )
+    net, end_points = _applied(network_fn, images, config)
+    if config.head_units:
+        net = own_head.own_head(
+            net,
+            num_classes,
+            config.head_units,
+            drop=head_dropout,
+            is_training=is_training,
+            weight_decay=weight_decay,
+            end_points=end_points,
+        )
+    return net, end_points
+
+
+def _applied(
+    network_fn: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]],
+    images: tf.Tensor,
+    config: Any,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """What a net makes of images, with the flags that are its arguments."""
     known = inspect.signature(network_fn).parameters
     given = {name: getattr(config, name, None) for name in _NET_FLAGS}
     given = {name: value for name, value in given.items() if value is not None}
@@ -105,12 +143,12 @@ def build_net(
 
 
 def head_scopes(config: Any) -> tuple[str, ...]:
-    """The variable scopes that belong to one set of classes.
+    """The variable scopes that belong to one set of classes: of the net's head, or of one's own.
 
     Args:
-        config: read here: model_name.
+        config: read here: model_name, head_units.
     """
-    return NETS[config.model_name].head_scopes
+    return (own_head.SCOPE,) if config.head_units else NETS[config.model_name].head_scopes
 
 
 def head_names(names: Sequence[str], config: Any) -> list[str]:

@@ -57,6 +57,7 @@ class Run:
     max_number_of_steps: int | None
     depth_multiplier: float | None = None
     stem_stride: int | None = None
+    head_units: int = 0  # of the hidden layer of one's own head; 0: the net's own head
 
     @property
     def num_classes(self) -> int:
@@ -68,6 +69,7 @@ class Run:
 _FIXED = (
     *("model_name", "preprocessing_name", "image_size", "channels", "use_grayscale"),
     *("class_names", "labels_offset", "moving_average_decay", "depth_multiplier", "stem_stride"),
+    "head_units",
 )
 # Flags that have no part in the numbers of a run that goes on. All others have one.
 _WITHOUT_EFFECT = {
@@ -135,6 +137,7 @@ def describe(dataset: LoadedSplit, config: Any) -> Run:
         max_number_of_steps=config.max_number_of_steps,
         depth_multiplier=config.depth_multiplier,
         stem_stride=config.stem_stride,
+        head_units=config.head_units,
     )
     check_num_classes(run)
     return run

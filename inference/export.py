@@ -157,7 +157,7 @@ def _run_of(config: Any) -> run_dir.Run:
         if run is not None:
             names = (
                 *("model_name", "preprocessing_name", "image_size", "labels_offset"),
-                *("use_grayscale", "depth_multiplier", "stem_stride"),
+                *("use_grayscale", "depth_multiplier", "stem_stride", "head_units"),
             )
             run_dir.check_agrees(config, {name: getattr(run, name) for name in names}, place)
             return run
@@ -178,6 +178,7 @@ def _run_of(config: Any) -> run_dir.Run:
         max_number_of_steps=None,
         depth_multiplier=config.depth_multiplier,
         stem_stride=config.stem_stride,
+        head_units=config.head_units,
     )
     run_dir.check_num_classes(run)
     return run

@@ -19,7 +19,7 @@ from engine.flags.data import (
     define_training_data,
     image_sizes,
 )
-from engine.flags.model import define_layers, define_model
+from engine.flags.model import check_layers, define_layers, define_model
 from engine.flags.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
@@ -92,6 +92,7 @@ def check_training(config: Any) -> None:
     image_sizes(config)
     validation.check(config)
     imbalance.check(config)
+    check_layers(config)
     if config.checkpoint_exclude_scopes and not config.checkpoint_path:
         raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
 

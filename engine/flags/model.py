@@ -1,9 +1,14 @@
 """The flags of the net: which one, its layers, where its weights come from."""
 
+from typing import Any
+
 from absl import flags as absl_flags
 
+from core.errors import FlagError
 from core.flags import Group
 from nets.nets_factory import NETS
+
+LARGEST_HEAD = 65_536  # units of a hidden layer: 256 times what is usual
 
 
 def define_model(flag_values: absl_flags.FlagValues) -> None:
@@ -29,6 +34,14 @@ def define_model(flag_values: absl_flags.FlagValues) -> None:
         "By how much the first layers shrink the picture, up to the net's own (mobilenet_v1 2, "
         "resnet_v1 4, inception_v1 8), which is the default; small pictures want less.",
         lower=1,
+    )
+    group.integer(
+        "head_units",
+        0,
+        "Classify by a fully connected layer of so many units and one of logits, in place of the "
+        "net's own head; 0: the net's own.",
+        lower=0,
+        upper=LARGEST_HEAD,
     )
     group.integer(
         "labels_offset",
@@ -58,8 +71,30 @@ def define_layers(flag_values: absl_flags.FlagValues) -> None:
         lower=0.01,
         upper=1.0,
     )
+    group.float(
+        "head_dropout",
+        0.0,
+        "Share of the units of --head_units that dropout drops.",
+        lower=0.0,
+        upper=0.99,
+    )
     group.boolean(
         "zero_init_residual",
         None,
         "resnet_v1: begin with units that are their shortcuts, with which short runs learn faster.",
     )
+
+
+def check_layers(config: Any) -> None:
+    """FlagError for flags of layers that the net is built without."""
+    if config.head_dropout and not config.head_units:
+        raise FlagError(
+            f"--head_dropout={config.head_dropout} goes with --head_units",
+            remedy="pass it, or --dropout_keep_prob for the net's own head",
+        )
+    if config.head_units and config.dropout_keep_prob is not None:
+        raise FlagError(
+            f"--dropout_keep_prob={config.dropout_keep_prob} is of the net's own head, which "
+            f"--head_units={config.head_units} replaces",
+            remedy="pass --head_dropout",
+        )

@@ -256,6 +256,7 @@ def test_settings_come_from_the_run(finished_run, make_dataset, settings):
         "moving_average_decay": 0.9,
         "depth_multiplier": None,
         "stem_stride": None,
+        "head_units": 0,
         "dataset_name": "shades",
         "dataset_dir": str(make_dataset()),
         "dataset_split_name": "test",
@@ -275,6 +276,7 @@ def test_settings_come_from_the_run(finished_run, make_dataset, settings):
         ("--moving_average_decay=0.9", "None"),
         ("--depth_multiplier=0.5", "None"),
         ("--stem_stride=1", "None"),
+        ("--head_units=8", "0"),
     ],
 )
 def test_a_flag_that_contradicts_the_run(finished_run, settings, argument, trained):
@@ -283,6 +285,22 @@ def test_a_flag_that_contradicts_the_run(finished_run, settings, argument, train
         settings(f"--checkpoint_path={run}", argument)
     message = f"{argument} contradicts the run, which was trained with {trained} ({run}/run.json)"
     assert str(error.value).startswith(message)
+
+
+def test_a_run_with_a_head_of_ones_own(make_dataset, train, evaluate, tmp_path):
+    """Found by run.json, or told by the flag; of another size it is refused."""
+    head = ["--head_units=6", "--head_dropout=0.3", "--max_number_of_steps=1"]
+    train(make_dataset(), tmp_path, *head)
+    evaluate(tmp_path, "--explain=1")
+    expected = results(tmp_path / "eval")
+    (tmp_path / "run.json").unlink()
+    told = [f"--dataset_dir={make_dataset()}", "--dataset_name=shades", "--model_name=lenet"]
+    told += ["--eval_image_size=8", f"--eval_dir={tmp_path / 'told'}"]
+    evaluate(tmp_path, *told, "--head_units=6")
+    assert results(tmp_path / "told")["loss"] == expected["loss"]
+    message = r"Head/hidden/weights is \[1024, 6\] in the checkpoint, \[1024, 7\] here"
+    with pytest.raises(FlagError, match=message):
+        evaluate(tmp_path, *told, "--head_units=7")
 
 
 def test_flags_that_agree_with_the_run(finished_run, settings):

@@ -135,12 +135,14 @@ def test_each_flag_has_a_sentence_of_help(define, expected):
         ("--model_name=x", "Name of network unknown x - known: inception_v1, "),
         ("--preprocessing_name=vggg", r"Preprocessing name \[vggg\] was not recognized - did you"),
         ("--dataset_dir=", "You must supply the dataset directory with --dataset_dir"),
+        ("--head_dropout=0.3", "--head_dropout=0.3 goes with --head_units"),
+        ("--head_units=8 --dropout_keep_prob=1", "--dropout_keep_prob=1.0 is of the net"),
         ("--checkpoint_exclude_scopes=A", "--checkpoint_exclude_scopes goes with --checkpoint_pa"),
     ],
 )
 def test_refused_values_of_training(argument, message):
     with pytest.raises(FlagError, match=f"^{message}"):
-        flags.check_training(training(argument))
+        flags.check_training(training(*argument.split()))
 
 
 def test_the_values_that_slim_starts_from_are_taken():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.compat import tf
+from core.compat import slim, tf
 from core.errors import FlagError
 from engine import model
 from engine.input_pipeline import Batch
@@ -189,3 +189,44 @@ def test_mixup_reaches_the_loss(build):
     plain, plain_logits = loss()
     assert not np.allclose(logits, plain_logits)
     assert cross_entropy != plain
+
+
+@pytest.mark.parametrize(
+    "name", ["inception_v1", "resnet_v1_50", "mobilenet_v1_025", "lenet", "cifarnet"]
+)
+def test_every_net_takes_a_head_of_ones_own(configured, name):
+    """The features are what the net's own head is built on; only that is replaced."""
+    found = {}
+    for units in (0, 6):
+        with tf.Graph().as_default():
+            config = configured(f"--model_name={name}", f"--head_units={units}")
+            images = tf.placeholder(tf.float32, [None, 32, 32, 3])
+            logits, end_points = model.build_net(images, 4, config, is_training=True)
+            assert logits.shape.as_list() == [None, 4]
+            variables = slim.get_model_variables()
+            head = model.head_names([v.op.name for v in variables], config)
+            found[units] = {v.op.name: v.shape.as_list() for v in variables}
+            found[units, "body"] = {n: s for n, s in found[units].items() if n not in head}
+    channels = found[0][next(n for n in found[0] if n not in found[6])][-2]
+    assert found[6, "body"] == found[0, "body"]
+    assert found[6] == found[0, "body"] | {
+        **{"Head/hidden/weights": [channels, 6], "Head/hidden/biases": [6]},
+        **{"Head/logits/weights": [6, 4], "Head/logits/biases": [4]},
+    }
+    assert {"Logits", "Predictions"} <= end_points.keys()
+
+
+@pytest.mark.parametrize(("name", "size"), [("inception_v1", None), ("mobilenet_v1_025", 320)])
+def test_a_head_of_ones_own_on_pictures_of_any_size(configured, name, size):
+    with tf.Graph().as_default():
+        images = tf.placeholder(tf.float32, [2, size, size, 3])
+        config = configured(f"--model_name={name}", "--head_units=6")
+        logits, _ = model.build_net(images, 4, config, is_training=False)
+        assert logits.shape.as_list() == [2, 4]
+
+
+def test_the_flags_of_a_head_of_ones_own_reach_it(build):
+    with tf.Graph().as_default() as graph:
+        build("--head_units=6", "--head_dropout=0.3", "--weight_decay=0.01")
+        assert any(op.name.startswith("Head/dropout/") for op in graph.get_operations())
+        assert len(tf.losses.get_regularization_losses()) == 5  # 2 convolutions, fc3, 2 of the head

@@ -48,6 +48,7 @@ def test_run_json(finished_run, make_dataset):
         "max_number_of_steps": 7,
         "depth_multiplier": None,
         "stem_stride": None,
+        "head_units": 0,
         "dataset": {
             "split": "train",
             "samples": 10,
@@ -127,7 +128,7 @@ def test_read_a_run_from_before_nets_had_a_size(described, tmp_path):
     with run_dir.opened(run, dataset, config):
         pass
     content = json.loads((tmp_path / "run.json").read_text())
-    del content["depth_multiplier"], content["stem_stride"]
+    del content["depth_multiplier"], content["stem_stride"], content["head_units"]
     (tmp_path / "run.json").write_text(json.dumps(content))
     assert run_dir.read(tmp_path) == run
 
@@ -163,6 +164,7 @@ def test_too_few_classes(described):
         ("--labels_offset=1", "labels_offset 0, now it is 1"),
         ("--moving_average_decay=0.9", "moving_average_decay None, now it is 0.9"),
         ("--stem_stride=1", "stem_stride None, now it is 1"),
+        ("--head_units=8", "head_units 0, now it is 8"),
     ],
 )
 def test_what_may_not_change_on_a_resume(described, copied_run, argument, message):

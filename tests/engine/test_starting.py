@@ -185,6 +185,40 @@ def test_a_head_of_the_same_outputs_is_kept(
     assert np.array_equal(before, after)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "why"),
+    [
+        (0, 6, "Head is new: the checkpoint has none of this name"),
+        (6, 0, "LeNet/fc4 is new: the checkpoint has none of this name"),
+        (5, 6, r"Head is new: Head/hidden/weights is [1024, 5] in the checkpoint, [1024, 6] in"),
+        (6, 6, None),
+    ],
+)
+def test_a_head_of_ones_own_is_taken_where_it_is_the_same(
+    make_dataset, train, tmp_path, variables_of, caplog, before, now, why
+):
+    caplog.set_level("INFO", logger="absl")
+    few = ["--max_number_of_steps=1", "--learning_rate=0.1"]
+    train(make_dataset(), tmp_path / "a", *few, f"--head_units={before}")
+    start = f"--checkpoint_path={tmp_path / 'a'}"
+    train(make_dataset(), tmp_path / "b", *few, f"--head_units={now}", start)
+    told = [message for message in caplog.messages if message.startswith("The head")]
+    assert [message[: len(f"The head {why}")] for message in told] == [f"The head {why}"] * bool(
+        why
+    )
+    then, here = (
+        variables_of(tmp_path / "a/model.ckpt-1"),
+        variables_of(tmp_path / "b/model.ckpt-0"),
+    )
+    same = {name for name in here if name in then and np.array_equal(then[name], here[name])}
+    body = {f"LeNet/{layer}/{kind}" for layer in LAYERS[:3] for kind in ("weights", "biases")}
+    head = {
+        f"Head/{layer}/{kind}" for layer in ("hidden", "logits") for kind in ("weights", "biases")
+    }
+    assert same >= body
+    assert same & head == (set() if why else head)
+
+
 def test_a_body_of_another_shape_is_an_error(configured, lenet, tmp_path):
     path = str(tmp_path / "grey.ckpt")
     with lenet() as session:

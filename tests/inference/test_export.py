@@ -61,7 +61,7 @@ def test_batch_norm_is_folded_in_an_export(finished_mobilenet, export, tmp_path)
 
 @pytest.fixture(scope="session")
 def finished_mobilenet(tiny_dataset, tmp_path_factory):
-    """A short run of a net with batch norm and moving averages."""
+    """A short run of a net with batch norm, moving averages and a head of one's own."""
     import train_image_classifier
     from engine import flags
 
@@ -70,7 +70,7 @@ def finished_mobilenet(tiny_dataset, tmp_path_factory):
         *(f"--train_dir={directory}", f"--dataset_dir={tiny_dataset}", "--dataset_name=tiny"),
         *("--model_name=mobilenet_v1_025", "--train_image_size=16", "--batch_size=8"),
         *("--max_number_of_steps=3", "--moving_average_decay=0.5", "--batch_norm_decay=0.5"),
-        "--learning_rate=0.001",
+        *("--learning_rate=0.001", "--head_units=24", "--head_dropout=0.3"),
     ]
     train_image_classifier.main(core_flags.parse(flags.define_training, arguments))
     return directory

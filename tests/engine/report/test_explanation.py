@@ -75,6 +75,18 @@ def test_the_feature_map_is_the_last_one_with_places(
     assert found.shape.as_list()[1:3] == [side, side]
 
 
+@pytest.mark.parametrize("net", ["lenet", "mobilenet_v1_025", "inception_v1", "resnet_v1_50"])
+def test_a_head_of_ones_own_leaves_the_feature_map_as_it_is(configured, net):
+    found = {}
+    for units in (0, 6):
+        config = configured(f"--model_name={net}", f"--head_units={units}")
+        with tf.Graph().as_default():
+            images = tf.placeholder(tf.float32, [None, 64, 64, 3])
+            logits, end_points = model.build_net(images, 3, config, is_training=False)
+            found[units] = explanation.feature_map(end_points, images, logits).name
+    assert found[6] == found[0]
+
+
 def test_a_net_without_a_map_that_has_places():
     with tf.Graph().as_default():
         images = tf.placeholder(tf.float32, [None, 4, 4, 3])
