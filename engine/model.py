@@ -39,8 +39,8 @@ def build(
     Args:
         batch: images and labels.
         num_classes: C, after --labels_offset.
-        config: read here: weight_decay, batch_norm_decay, head_dropout, mixup_alpha, and what
-            `build_net` and `losses.cross_entropy` read.
+        config: read here: weight_decay, batch_norm_decay, freeze_batch_norm, head_dropout,
+            mixup_alpha, and what `build_net` and `losses.cross_entropy` read.
         class_weights: of the C classes; None: 1.
 
     Raises:
@@ -57,6 +57,7 @@ def build(
         weight_decay=config.weight_decay,
         head_dropout=config.head_dropout,
         batch_norm_decay=config.batch_norm_decay,
+        freeze_batch_norm=config.freeze_batch_norm,
     )
     cross_entropy = losses.cross_entropy(targets, logits, config, class_weights)
     total_loss = tf.losses.get_total_loss(name="total_loss")

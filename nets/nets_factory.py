@@ -1,5 +1,6 @@
 """All nets by name. Listing them imports no net and not TensorFlow."""
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -77,6 +78,7 @@ def get_network_fn(
     num_classes: int | None,
     weight_decay: float = 0.0,
     is_training: bool = False,
+    freeze_batch_norm: bool = False,
     **arg_scope_overrides: Any,
 ) -> Callable[..., tuple[Any, dict[str, Any]]]:
     """The function that builds a net in its own arg scope.
@@ -86,6 +88,8 @@ def get_network_fn(
         num_classes: number of classes. 0 or None: no head, the features are returned.
         weight_decay: L2 factor on the weights, as far as the net regularises them.
         is_training: whether batch norm and dropout are in training mode.
+        freeze_batch_norm: batch norm normalises by its moving statistics also in training, which
+            then stay as they are, and its gamma and beta are not trained.
         **arg_scope_overrides: further arguments of the arg scope, for example batch_norm_decay.
             None stands for the net's own default.
 
@@ -94,12 +98,16 @@ def get_network_fn(
         channels] and the keyword arguments of the net. It has an attribute `default_image_size`.
 
     Raises:
-        FlagError: unknown name, or the arg scope of the net has no such argument.
+        FlagError: unknown name, the arg scope of the net has no such argument, or there is no batch
+            norm to freeze.
     """
     net = NETS[name]
     function, arg_scope = load(net.function), load(net.arg_scope)
     overrides = {key: value for key, value in arg_scope_overrides.items() if value is not None}
-    for key in overrides.keys() - inspect.signature(arg_scope).parameters.keys():
+    known = inspect.signature(arg_scope).parameters
+    if freeze_batch_norm and "batch_norm_decay" not in known:
+        raise FlagError(f"the net {name} has no batch norm to freeze", remedy="leave it out")
+    for key in overrides.keys() - known.keys():
         raise FlagError(
             f"The net {name} has no {key}", where=f"{key}={overrides[key]}", remedy="leave it out"
         )
@@ -108,7 +116,14 @@ def get_network_fn(
     def network_fn(images: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         from core.compat import slim
 
-        with slim.arg_scope(arg_scope(weight_decay=weight_decay, **overrides)):
+        with contextlib.ExitStack() as scopes:
+            scopes.enter_context(slim.arg_scope(arg_scope(weight_decay=weight_decay, **overrides)))
+            if freeze_batch_norm:
+                # As arguments of the call they go before the is_training that a net sets in a scope
+                # of its own.
+                frozen = functools.partial(slim.batch_norm, is_training=False, trainable=False)
+                layers = [slim.conv2d, slim.separable_conv2d]
+                scopes.enter_context(slim.arg_scope(layers, normalizer_fn=frozen))
             return function(images, num_classes, is_training=is_training, **kwargs)
 
     return network_fn

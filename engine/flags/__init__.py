@@ -93,8 +93,7 @@ def check_training(config: Any) -> None:
     validation.check(config)
     imbalance.check(config)
     check_layers(config)
-    if config.checkpoint_exclude_scopes and not config.checkpoint_path:
-        raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
+    transfer.check(config)
 
 
 def check_evaluation(config: Any) -> None:

@@ -1,7 +1,10 @@
 """The flags of fine-tuning."""
 
+from typing import Any
+
 from absl import flags as absl_flags
 
+from core.errors import FlagError
 from core.flags import Group
 
 
@@ -22,6 +25,24 @@ def define(flag_values: absl_flags.FlagValues) -> None:
     group.boolean(
         "ignore_missing_vars", False, "Leave out variables that the checkpoint does not have."
     )
+    group.boolean(
+        "freeze_batch_norm",
+        False,
+        "Normalise by the moving statistics of the checkpoint, which stay as they are, as do gamma "
+        "and beta.",
+    )
+
+
+def check(config: Any) -> None:
+    """FlagError for flags of fine-tuning that do not go together."""
+    if config.checkpoint_exclude_scopes and not config.checkpoint_path:
+        raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
+    if config.freeze_batch_norm and config.batch_norm_decay is not None:
+        raise FlagError(
+            f"--batch_norm_decay={config.batch_norm_decay} is of moving averages that "
+            "--freeze_batch_norm keeps as they are",
+            remedy="leave one of them out",
+        )
 
 
 def scopes(value: str | None) -> list[str]:

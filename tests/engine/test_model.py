@@ -230,3 +230,10 @@ def test_the_flags_of_a_head_of_ones_own_reach_it(build):
         build("--head_units=6", "--head_dropout=0.3", "--weight_decay=0.01")
         assert any(op.name.startswith("Head/dropout/") for op in graph.get_operations())
         assert len(tf.losses.get_regularization_losses()) == 5  # 2 convolutions, fc3, 2 of the head
+
+
+def test_batch_norm_is_frozen_by_its_flag(build):
+    with tf.Graph().as_default():
+        build("--model_name=mobilenet_v1_025", "--freeze_batch_norm", size=16)
+        assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        assert not [v for v in tf.trainable_variables() if "BatchNorm" in v.op.name]

@@ -222,3 +222,41 @@ def test_listing_the_nets_does_not_import_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.split() == [*EXPECTED, "False"]
+
+
+def _variables():
+    return [(v.op.name, v.shape.as_list()) for v in tf.global_variables()]
+
+
+@pytest.mark.parametrize("name", ["inception_v1", "resnet_v1_50", "mobilenet_v1_025"])
+def test_frozen_batch_norm(name):
+    """No updates, no gamma or beta to train, and in training the outputs of inference."""
+    images = np.random.RandomState(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    found = {}
+    for is_training in (True, False):
+        with tf.Graph().as_default(), tf.Session() as session:
+            arguments = {"is_training": is_training, "freeze_batch_norm": is_training}
+            net = get_network_fn(name, 10, **arguments)
+            dropout = {} if name.startswith("resnet") else {"dropout_keep_prob": 1.0}
+            logits, _ = net(tf.constant(images), **dropout)
+            assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+            trainable = {v.op.name for v in tf.trainable_variables()}
+            session.run(tf.global_variables_initializer())
+            for number, variable in enumerate(tf.global_variables()):
+                noise = np.random.RandomState(number)
+                shape = variable.shape.as_list()
+                near_one = "variance" in variable.op.name or "gamma" in variable.op.name
+                scale = 0.1 if "BatchNorm" in variable.op.name else np.prod(shape[:-1]) ** -0.5
+                value = noise.normal(size=shape) * scale + near_one
+                variable.load(value.astype(np.float32), session)
+            found[is_training] = (_variables(), trainable, session.run(logits))
+    frozen, plain = found[True], found[False]
+    assert frozen[0] == plain[0]
+    assert frozen[1] == {name for name in plain[1] if "BatchNorm" not in name}
+    assert len(frozen[1]) < len(plain[1])
+    np.testing.assert_allclose(frozen[2], plain[2], rtol=1e-4, atol=1e-5)
+
+
+def test_a_net_without_batch_norm_to_freeze():
+    with pytest.raises(FlagError, match="the net lenet has no batch norm to freeze"):
+        get_network_fn("lenet", 10, is_training=True, freeze_batch_norm=True)
