@@ -33,6 +33,7 @@ def main(config: Any) -> None:
         optimization,
         run_dir,
         summaries,
+        trained_layers,
         training,
     )
     from engine.tracking import Tracker
@@ -50,7 +51,7 @@ def main(config: Any) -> None:
         batch = input_pipeline.training_batch(dataset, config)
         classifier = model.build(batch, run.num_classes, config, class_weights)
         learning_rate = optimization.make_learning_rate(epoch_size, config, record.factor)
-        trained = optimization.trainable_variables(config.trainable_scopes)
+        trained = trained_layers.trained(config)
         train_ops = optimization.train_ops(classifier, learning_rate, trained, config)
         summary_op = summaries.training_summaries(classifier, learning_rate)
         tracker = Tracker(record, learning_rate, validation, directory, config)

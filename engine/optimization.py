@@ -1,61 +1,122 @@
 """Learning rate, optimizer, and the operation that takes one training step."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
-from engine import flags
+from engine import trained_layers
 from engine.model import Classifier
 
 
 class TrainOps(NamedTuple):
     """The operations that take a training step; fetching one gives the total loss before it."""
 
-    only: tf.Tensor
+    phases: list[tf.Tensor]  # that of the head alone, if there is one, and that of all that follows
+    head_only_steps: int
 
-    def at(self, step: int) -> tf.Tensor:  # noqa: ARG002
+    def at(self, step: int) -> tf.Tensor:
         """The operation that takes a step, of which the first is 1."""
-        return self.only
+        return self.phases[0 if step <= self.head_only_steps else -1]
+
+
+class _Group(NamedTuple):
+    """Variables that share an optimizer."""
+
+    names: set[str]
+    optimizer: tf.train.Optimizer
+    learning_rate: tf.Tensor
 
 
 def train_ops(
     classifier: Classifier, learning_rate: tf.Tensor, variables: list[tf.Variable], config: Any
 ) -> TrainOps:
-    """One training step: new weights, then the next global step, then new moving averages.
+    """Training steps: new weights, then the next global step, then new moving averages.
+
+    In the first --head_only_steps the head is trained alone: no gradient is computed below it.
 
     Args:
         classifier: whose loss is lowered.
         learning_rate: float32 scalar.
-        variables: what is trained.
+        variables: what is trained from then on.
         config: read here: the optimizer's flags, decoupled_weight_decay, clip_gradient_norm,
-            moving_average_decay.
+            moving_average_decay, head_only_steps, and what `trained_layers.depths` reads.
 
     Returns:
         What takes the steps.
     """
-    optimizer = make_optimizer(learning_rate, config)
-    gradients = tf.gradients(classifier.total_loss, variables)
+    phases = [trained_layers.head(config)] if config.head_only_steps else []
+    phases.append(variables)
+    groups = _groups(phases, learning_rate, config)
+    averages = None
+    if config.moving_average_decay is not None:
+        averages = tf.train.ExponentialMovingAverage(
+            config.moving_average_decay, tf.train.get_global_step()
+        )
+    ops = [_train_op(classifier.total_loss, phase, groups, averages, config) for phase in phases]
+    return TrainOps(ops, config.head_only_steps)
+
+
+def _groups(phases: list[list[tf.Variable]], learning_rate: tf.Tensor, config: Any) -> list[_Group]:
+    """An optimizer for the head, and another one for the layers that are trained later than it.
+
+    Adam corrects its averages by the number of steps that it has taken: one optimizer for both
+    would take steps several times too long in layers whose averages are still young.
+    """
+    names = {variable.op.name for phase in phases for variable in phase}
+    if not config.head_only_steps:
+        return [_Group(names, make_optimizer(learning_rate, config), learning_rate)]
+    head = {variable.op.name for variable in phases[0]}
+    return [
+        _Group(group, make_optimizer(learning_rate, config), learning_rate)
+        for group in (head, names - head)
+    ]
+
+
+def _train_op(
+    total_loss: tf.Tensor,
+    variables: list[tf.Variable],
+    groups: list[_Group],
+    averages: tf.train.ExponentialMovingAverage | None,
+    config: Any,
+) -> tf.Tensor:
+    """The operation that trains those variables for a step, and gives the total loss before it."""
+    gradients = tf.gradients(total_loss, variables)
     unused = [v.op.name for v, g in zip(variables, gradients, strict=True) if g is None]
     if unused:
         raise FlagError(f"the loss does not depend on {', '.join(unused[:3])}")
     if config.clip_gradient_norm:
         gradients, _ = tf.clip_by_global_norm(gradients, config.clip_gradient_norm)
-    global_step = tf.train.get_global_step()
-    # Batch norm's moving averages go with every step, also those of layers that are not trained.
-    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    if config.decoupled_weight_decay:
-        with tf.control_dependencies(gradients):
-            updates += _decay(variables, learning_rate * config.decoupled_weight_decay)
-    with tf.control_dependencies(updates):
-        step = optimizer.apply_gradients(
-            zip(gradients, variables, strict=True), global_step=global_step
-        )
-    if config.moving_average_decay is not None:
-        averages = tf.train.ExponentialMovingAverage(config.moving_average_decay, global_step)
+    pairs = list(zip(gradients, variables, strict=True))
+    step = _applied(pairs, groups, config)
+    if averages:
         with tf.control_dependencies([step]):
             step = averages.apply(slim.get_model_variables())
     with tf.control_dependencies([step]):
-        return TrainOps(tf.identity(classifier.total_loss, name="train_op"))
+        return tf.identity(total_loss, name="train_op")
+
+
+def _applied(
+    pairs: list[tuple[tf.Tensor, tf.Variable]], groups: list[_Group], config: Any
+) -> tf.Operation:
+    """Gives variables their new values by their gradients, then the global step its own."""
+    of_groups = [[pair for pair in pairs if pair[1].op.name in group.names] for group in groups]
+    trained = [(group, own) for group, own in zip(groups, of_groups, strict=True) if own]
+    # Batch norm's moving averages go with every step, also those of layers that are not trained.
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    if config.decoupled_weight_decay:
+        with tf.control_dependencies([gradient for gradient, _ in pairs]):
+            for group, own in trained:
+                share = group.learning_rate * config.decoupled_weight_decay
+                updates += _decay([variable for _, variable in own], share)
+    for group, own in trained:
+        last = own is trained[-1][1]
+        with tf.control_dependencies(updates):
+            step = group.optimizer.apply_gradients(
+                own, global_step=tf.train.get_global_step() if last else None
+            )
+        updates = [*updates, step]
+    return step
 
 
 def _decay(variables: list[tf.Variable], share: tf.Tensor) -> list[tf.Operation]:
@@ -67,54 +128,35 @@ def _decay(variables: list[tf.Variable], share: tf.Tensor) -> list[tf.Operation]
     return [weight.assign_sub(share * weight).op for weight in weights]
 
 
-def trainable_variables(trainable_scopes: str | None) -> list[tf.Variable]:
-    """The trainable variables in a comma-separated list of scopes; None stands for all.
-
-    Raises:
-        FlagError: a scope that no trainable variable is in.
-    """
-    variables = tf.trainable_variables()
-    if not trainable_scopes:
-        return variables
-    names = [variable.op.name for variable in variables]
-    inside = names_in_scopes(names, flags.scopes(trainable_scopes), "--trainable_scopes")
-    return [variable for variable in variables if variable.op.name in inside]
-
-
-def names_in_scopes(names: list[str], scopes: list[str], flag: str) -> set[str]:
-    """The names that lie in one of the scopes, compared by whole path components.
-
-    "MobilenetV1/Conv2d_1" is the scope of "MobilenetV1/Conv2d_1/weights", not of
-    "MobilenetV1/Conv2d_10/weights".
-
-    Raises:
-        FlagError: a scope that holds none of the names.
-    """
-    inside = set()
-    for scope in scopes:
-        matches = {name for name in names if f"{name}/".startswith(f"{scope}/")}
-        if not matches:
-            depth = scope.count("/") + 1
-            known = sorted({"/".join(name.split("/")[:depth]) for name in names})
-            raise FlagError(
-                f"no variable in scope {scope} of {flag}", remedy=f"scopes: {', '.join(known[:30])}"
-            )
-        inside |= matches
-    return inside
-
-
 def make_learning_rate(epoch_size: int, config: Any, factor: tf.Tensor | float = 1.0) -> tf.Tensor:
     """The learning rate at the global step, float32 scalar.
 
+    In the first --head_only_steps it is --learning_rate. The schedule begins after them, at
+    --finetune_learning_rate.
+
     Args:
         epoch_size: pictures per epoch.
+        config: read here: the learning rate's flags, batch_size, head_only_steps,
+            finetune_learning_rate.
         factor: by which plateaus have lowered it, float32 scalar.
-        config: read here: the learning rate's flags, batch_size.
 
     Raises:
         FlagError: --num_epochs_per_decay is less than one step, or than the warm-up of one_cycle.
     """
     step = tf.train.get_global_step()
+    if not config.head_only_steps:
+        return _scheduled(step, epoch_size, config, factor)
+    first = config.learning_rate
+    if config.finetune_learning_rate is not None:
+        config = dataclasses.replace(config, learning_rate=config.finetune_learning_rate)
+    later = _scheduled(tf.maximum(step - config.head_only_steps, 0), epoch_size, config, factor)
+    return tf.where(step < config.head_only_steps, first, later)
+
+
+def _scheduled(
+    step: tf.Tensor, epoch_size: int, config: Any, factor: tf.Tensor | float
+) -> tf.Tensor:
+    """The learning rate at a step of the schedule, which begins with --learning_rate."""
     warmup_steps = epoch_size / config.batch_size * config.warmup_epochs
     if config.learning_rate_decay_type == "fixed":
         rate = tf.constant(config.learning_rate, name="fixed_learning_rate")

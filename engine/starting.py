@@ -10,8 +10,8 @@ from core import files
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from engine import checkpoints, flags, model, run_dir
-from engine.optimization import names_in_scopes
 from engine.run_dir import Run
+from engine.trained_layers import names_in_scopes
 from preprocessing.preprocessing_factory import PREPROCESSING
 
 _CORRUPT = "corrupt"  # sub-directory for checkpoints that were found damaged

@@ -14,7 +14,7 @@ from benchmarks import flop
 from benchmarks.contestants import serving
 from core import flags as core_flags
 from core.compat import tf
-from engine import flags, input_pipeline, model, optimization, run_dir, sessions
+from engine import flags, input_pipeline, model, optimization, run_dir, sessions, trained_layers
 
 POOL_BATCHES = 4  # that the peers go over again and again
 
@@ -57,7 +57,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
     classifier = model.build(batch, run.num_classes, config)
     operations = flop.training_step(tf.get_default_graph())
     learning_rate = optimization.make_learning_rate(dataset.num_samples, config)
-    trained = optimization.trainable_variables(config.trainable_scopes)
+    trained = trained_layers.trained(config)
     train_op = optimization.train_ops(classifier, learning_rate, trained, config).at(1)
 
     session = tf.Session(config=sessions.session_config(config))

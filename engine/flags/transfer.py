@@ -22,6 +22,27 @@ def define(flag_values: absl_flags.FlagValues) -> None:
     group.string(
         "trainable_scopes", None, "Scopes that are trained, separated by commas; default: all."
     )
+    group.integer(
+        "unfreeze_last_n_layers",
+        None,
+        "Train the head and so many layers below it; a layer is a convolution or a fully connected "
+        "layer, with its batch norm. Default: all.",
+        lower=0,
+    )
+    group.integer(
+        "head_only_steps",
+        0,
+        "Train the head alone for so many steps, at --learning_rate; then what --trainable_scopes "
+        "or --unfreeze_last_n_layers say, by the learning rate's schedule, which begins there.",
+        lower=0,
+    )
+    group.float(
+        "finetune_learning_rate",
+        None,
+        "Learning rate with which the schedule begins after --head_only_steps; default: "
+        "--learning_rate.",
+        lower=0.0,
+    )
     group.boolean(
         "ignore_missing_vars", False, "Leave out variables that the checkpoint does not have."
     )
@@ -37,6 +58,17 @@ def check(config: Any) -> None:
     """FlagError for flags of fine-tuning that do not go together."""
     if config.checkpoint_exclude_scopes and not config.checkpoint_path:
         raise FlagError("--checkpoint_exclude_scopes goes with --checkpoint_path")
+    if config.trainable_scopes and config.unfreeze_last_n_layers is not None:
+        raise FlagError(
+            "--trainable_scopes and --unfreeze_last_n_layers both say what is trained",
+            remedy="pass one of them",
+        )
+    if config.finetune_learning_rate is not None and not config.head_only_steps:
+        raise FlagError(
+            f"--finetune_learning_rate={config.finetune_learning_rate} begins after "
+            "--head_only_steps, of which there are none",
+            remedy="pass them, or --learning_rate alone",
+        )
     if config.freeze_batch_norm and config.batch_norm_decay is not None:
         raise FlagError(
             f"--batch_norm_decay={config.batch_norm_decay} is of moving averages that "

@@ -137,6 +137,11 @@ def test_each_flag_has_a_sentence_of_help(define, expected):
         ("--dataset_dir=", "You must supply the dataset directory with --dataset_dir"),
         ("--head_dropout=0.3", "--head_dropout=0.3 goes with --head_units"),
         ("--head_units=8 --dropout_keep_prob=1", "--dropout_keep_prob=1.0 is of the net"),
+        (
+            "--trainable_scopes=A --unfreeze_last_n_layers=1",
+            "--trainable_scopes and --unfreeze_las",
+        ),
+        ("--finetune_learning_rate=0.1", "--finetune_learning_rate=0.1 begins after --head_only_s"),
         ("--freeze_batch_norm --batch_norm_decay=0.9", "--batch_norm_decay=0.9 is of moving aver"),
         ("--checkpoint_exclude_scopes=A", "--checkpoint_exclude_scopes goes with --checkpoint_pa"),
     ],

@@ -1,5 +1,7 @@
 """Learning rates and updates against values worked out by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -96,7 +98,7 @@ def test_every_optimizer_lowers_the_loss_of_a_net(configured, optimizer):
         loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
         # Adadelta's first steps are sqrt(1e-8) of the rate.
         rate = tf.constant(100.0 if optimizer == "adadelta" else 0.05)
-        variables = optimization.trainable_variables(None)
+        variables = tf.trainable_variables()
         train_op = optimization.train_ops(
             Classifier(None, logits, {}, loss, loss, None), rate, variables, config
         ).at(1)
@@ -201,6 +203,29 @@ RATES = {
 }
 
 
+RATES |= {
+    "head only, fixed": (
+        *(["--learning_rate_decay_type=fixed", "--head_only_steps=3"],),
+        {0: 0.1, 2: 0.1, 3: 0.1, 9: 0.1},
+    ),
+    # As "exponential" above, three steps later and from 0.01.
+    "head only, exponential": (
+        [
+            *("--learning_rate_decay_factor=0.5", "--head_only_steps=3"),
+            "--finetune_learning_rate=0.01",
+        ],
+        {0: 0.1, 2: 0.1, 3: 0.01, 7: 0.01, 8: 0.005, 13: 0.0025},
+    ),
+    "head only, warm-up": (
+        [
+            *("--learning_rate_decay_type=fixed", "--warmup_epochs=2", "--head_only_steps=3"),
+            "--finetune_learning_rate=0.05",
+        ],
+        {0: 0.1, 2: 0.1, 3: 0.0, 4: 0.01, 7: 0.04, 8: 0.05, 9: 0.05},
+    ),
+}
+
+
 @pytest.mark.parametrize("name", RATES)
 def test_learning_rate(configured, name):
     arguments, expected = RATES[name]
@@ -234,40 +259,105 @@ def test_a_decay_of_less_than_a_step(configured, schedule):
             optimization.make_learning_rate(10, configured(*arguments))
 
 
-NAMES = [
-    *("Net/Conv2d_1/weights", "Net/Conv2d_1/BatchNorm/beta", "Net/Conv2d_10/weights"),
-    *("Net/Logits/weights", "Network/weights"),
-]
+@pytest.fixture
+def tiny_net():
+    """tiny_net() is a Classifier of a net like LeNet of two layers, and its variables by name."""
+
+    def tiny_net():
+        tf.set_random_seed(0)
+        tf.train.create_global_step()
+        inputs = tf.constant(np.random.RandomState(0).normal(size=(4, 5)).astype(np.float32))
+        with slim.arg_scope([slim.fully_connected], weights_regularizer=slim.l2_regularizer(0.1)):
+            net = slim.fully_connected(inputs, 6, scope="LeNet/fc3")
+            logits = slim.fully_connected(net, 3, activation_fn=None, scope="LeNet/fc4")
+        tf.losses.sparse_softmax_cross_entropy([0, 1, 2, 0], logits)
+        loss = tf.losses.get_total_loss()
+        return Classifier(None, logits, {}, loss, loss, None)
+
+    return tiny_net
+
+
+def ancestors(tensor):
+    seen, ahead = set(), [tensor.op]
+    while ahead:
+        op = ahead.pop()
+        if op not in seen:
+            seen.add(op)
+            ahead += [t.op for t in op.inputs] + list(op.control_inputs)
+    return seen
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_head_alone_and_then_all(tiny_net, configured, optimizer):
+    config = configured(
+        f"--optimizer={optimizer}", "--head_only_steps=2", "--moving_average_decay=0"
+    )
+    with tf.Graph().as_default(), tf.Session() as session:
+        classifier, variables = tiny_net(), tf.trainable_variables()
+        ops = optimization.train_ops(classifier, tf.constant(0.1), variables, config)
+        session.run(tf.global_variables_initializer())
+        found = [session.run(variables)]
+        for step in range(1, 5):
+            session.run(ops.at(step))
+            found.append(session.run(variables))
+        assert session.run(tf.train.get_global_step()) == 4
+        averages = [v for v in tf.global_variables() if v.op.name.endswith("MovingAverage")]
+        assert len(averages) == 4  # of each variable one
+        np.testing.assert_allclose(session.run(averages[0]), found[-1][0], rtol=1e-6, atol=1e-8)
+    changed = [
+        [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+        for before, after in itertools.pairwise(found)
+    ]
+    assert [v.op.name for v in variables] == [
+        *("LeNet/fc3/weights", "LeNet/fc3/biases", "LeNet/fc4/weights", "LeNet/fc4/biases")
+    ]
+    assert changed == [[False, False, True, True]] * 2 + [[True] * 4] * 2
+
+
+def test_nothing_of_the_backward_pass_below_the_head_is_computed(tiny_net, configured):
+    with tf.Graph().as_default():
+        classifier, config = tiny_net(), configured("--head_only_steps=2")
+        variables = tf.trainable_variables()
+        ops = optimization.train_ops(classifier, tf.constant(0.1), variables, config)
+        backward = [
+            {
+                op.name.split("fc")[1][0]
+                for op in ancestors(ops.at(step))
+                if "MatMul_grad" in op.name
+            }
+            for step in (2, 3)
+        ]
+    assert backward == [{"4"}, {"3", "4"}]
+
+
+def test_the_first_step_of_a_layer_by_adam_has_the_length_of_the_rate(tiny_net, configured):
+    """Also after many of the head: its averages are as young as the layer's own steps are few."""
+    config = configured("--optimizer=adam", "--head_only_steps=5")
+    with tf.Graph().as_default(), tf.Session() as session:
+        classifier, variables = tiny_net(), tf.trainable_variables()
+        ops = optimization.train_ops(classifier, tf.constant(0.01), variables, config)
+        session.run(tf.global_variables_initializer())
+        for step in range(1, 6):
+            session.run(ops.at(step))
+        before = session.run(variables[0])
+        session.run(ops.at(6))
+        moved = np.abs(session.run(variables[0]) - before)
+    np.testing.assert_allclose(moved[moved > 0], 0.01, rtol=1e-2)
+    assert (moved > 0).sum() > 15
 
 
 @pytest.mark.parametrize(
-    ("scopes", "expected"),
-    [
-        (["Net/Conv2d_1"], NAMES[:2]),
-        (["Net"], NAMES[:4]),
-        (["Net/Conv2d_10", "Network"], [NAMES[2], NAMES[4]]),
-        (["Net/Logits/weights"], [NAMES[3]]),
-        ([], []),
-    ],
+    ("optimizer", "slots"),
+    [("sgd", []), ("momentum", ["Momentum"]), ("rmsprop", ["RMSProp", "RMSProp_1"])],
 )
-def test_scopes_are_matched_by_whole_components(scopes, expected):
-    assert optimization.names_in_scopes(NAMES, scopes, "--flag") == set(expected)
-
-
-@pytest.mark.parametrize("scope", ["Net/Conv2d", "Conv2d_1", "net", "Net/Logits/weights/x"])
-def test_scope_that_holds_nothing(scope):
-    with pytest.raises(FlagError, match=f"no variable in scope {scope} of --trainable_scopes"):
-        optimization.names_in_scopes(NAMES, ["Net", scope], "--trainable_scopes")
-
-
-def test_trainable_variables_of_scopes():
-    with tf.Graph().as_default():
-        for name in NAMES:
-            tf.get_variable(name, [])
-        tf.get_variable("Net/Conv2d_1/BatchNorm/moving_mean", [], trainable=False)
-
-        def found(scopes):
-            return [variable.op.name for variable in optimization.trainable_variables(scopes)]
-
-        assert found(None) == NAMES
-        assert found(" Net/Conv2d_1/ , Network") == [*NAMES[:2], NAMES[4]]
+def test_the_names_of_slots(tiny_net, configured, optimizer, slots):
+    """As TensorFlow gives them, with one phase and with two."""
+    for steps in (0, 3):
+        with tf.Graph().as_default():
+            classifier = tiny_net()
+            variables = tf.trainable_variables()
+            before = {v.op.name for v in tf.global_variables()}
+            config = configured(f"--optimizer={optimizer}", f"--head_only_steps={steps}")
+            optimization.train_ops(classifier, tf.constant(0.1), variables, config)
+            after = {v.op.name for v in tf.global_variables()}
+            assert after - before == {f"{v.op.name}/{slot}" for v in variables for slot in slots}

@@ -103,6 +103,21 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
     assert_resumes(flags, [1, 3, 6])
 
 
+def test_a_resumed_run_is_the_uninterrupted_one_with_all_of_fine_tuning(
+    assert_resumes, finished_run
+):
+    """Stopped while the head is trained alone, at the end of that, and behind it."""
+    flags = (
+        *("--model_name=mobilenet_v1_025", "--train_image_size=16", "--optimizer=adam"),
+        *(f"--checkpoint_path={finished_run('mobilenet_v1_025')}", "--freeze_batch_norm"),
+        *("--head_units=16", "--head_dropout=0.3", "--head_only_steps=4"),
+        *("--unfreeze_last_n_layers=3", "--finetune_learning_rate=0.001"),
+        *("--learning_rate_decay_type=cosine", "--num_epochs_per_decay=2"),
+        *("--moving_average_decay=0.9", "--decoupled_weight_decay=0.1"),
+    )
+    assert_resumes(flags, [2, 4, 5, 7])
+
+
 def test_a_run_goes_on_from_the_newest_intact_checkpoint(
     make_dataset, copied_run, finished_run, train, flags_of, digest
 ):
