@@ -9,15 +9,24 @@ from engine import trained_layers
 from engine.model import Classifier
 
 
+class _Phase(NamedTuple):
+    """What takes the steps of a phase of training."""
+
+    update: tf.Tensor  # with new weights
+    gather: tf.Tensor  # without: its gradients are kept for the next update
+
+
 class TrainOps(NamedTuple):
     """The operations that take a training step; fetching one gives the total loss before it."""
 
-    phases: list[tf.Tensor]  # that of the head alone, if there is one, and that of all that follows
+    phases: list[_Phase]  # that of the head alone, if there is one, and that of all that follows
     head_only_steps: int
+    accumulate_steps: int
 
     def at(self, step: int) -> tf.Tensor:
         """The operation that takes a step, of which the first is 1."""
-        return self.phases[0 if step <= self.head_only_steps else -1]
+        phase = self.phases[0 if step <= self.head_only_steps else -1]
+        return phase.gather if step % self.accumulate_steps else phase.update
 
 
 class _Group(NamedTuple):
@@ -33,28 +42,49 @@ def train_ops(
 ) -> TrainOps:
     """Training steps: new weights, then the next global step, then new moving averages.
 
-    In the first --head_only_steps the head is trained alone: no gradient is computed below it.
+    In the first --head_only_steps the head is trained alone: no gradient is computed below it. With
+    --accumulate_steps, only every so many steps have new weights, by the mean of the gradients
+    since the last ones. Batch norm's moving averages go with every step.
 
     Args:
         classifier: whose loss is lowered.
         learning_rate: float32 scalar.
         variables: what is trained from then on.
         config: read here: the optimizer's flags, decoupled_weight_decay, clip_gradient_norm,
-            moving_average_decay, head_only_steps, and what `trained_layers.depths` reads.
+            moving_average_decay, head_only_steps, accumulate_steps, and what
+            `trained_layers.depths` reads.
 
     Returns:
         What takes the steps.
+
+    Raises:
+        FlagError: the loss does not depend on one of the variables.
     """
     phases = [trained_layers.head(config)] if config.head_only_steps else []
     phases.append(variables)
     groups = _groups(phases, learning_rate, config)
+    kept = _accumulators(phases) if config.accumulate_steps > 1 else {}
     averages = None
     if config.moving_average_decay is not None:
         averages = tf.train.ExponentialMovingAverage(
             config.moving_average_decay, tf.train.get_global_step()
         )
-    ops = [_train_op(classifier.total_loss, phase, groups, averages, config) for phase in phases]
-    return TrainOps(ops, config.head_only_steps)
+    ops = [_phase(classifier.total_loss, phase, groups, kept, averages, config) for phase in phases]
+    return TrainOps(ops, config.head_only_steps, config.accumulate_steps)
+
+
+def _accumulators(phases: list[list[tf.Variable]]) -> dict[str, tf.Variable]:
+    """For the gradients of each variable, by its name: their sum since the last update."""
+    names = {variable.op.name: variable for phase in phases for variable in phase}
+    return {
+        name: tf.get_variable(
+            f"{name}/accumulated",
+            variable.shape,
+            initializer=tf.zeros_initializer(),
+            trainable=False,
+        )
+        for name, variable in names.items()
+    }
 
 
 def _groups(phases: list[list[tf.Variable]], learning_rate: tf.Tensor, config: Any) -> list[_Group]:
@@ -73,27 +103,52 @@ def _groups(phases: list[list[tf.Variable]], learning_rate: tf.Tensor, config: A
     ]
 
 
-def _train_op(
+def _phase(
     total_loss: tf.Tensor,
     variables: list[tf.Variable],
     groups: list[_Group],
+    accumulators: dict[str, tf.Variable],
     averages: tf.train.ExponentialMovingAverage | None,
     config: Any,
-) -> tf.Tensor:
-    """The operation that trains those variables for a step, and gives the total loss before it."""
+) -> _Phase:
+    """The operations that train those variables for a step."""
     gradients = tf.gradients(total_loss, variables)
     unused = [v.op.name for v, g in zip(variables, gradients, strict=True) if g is None]
     if unused:
         raise FlagError(f"the loss does not depend on {', '.join(unused[:3])}")
+    kept = [accumulators[variable.op.name] for variable in variables if accumulators]
+    gather = _gather(total_loss, gradients, kept, groups[0].learning_rate) if kept else None
+    if kept:
+        sums = [sum_ + gradient for sum_, gradient in zip(kept, gradients, strict=True)]
+        gradients = [sum_ / config.accumulate_steps for sum_ in sums]
     if config.clip_gradient_norm:
         gradients, _ = tf.clip_by_global_norm(gradients, config.clip_gradient_norm)
-    pairs = list(zip(gradients, variables, strict=True))
-    step = _applied(pairs, groups, config)
+    step = _applied(list(zip(gradients, variables, strict=True)), groups, config)
+    if kept:
+        with tf.control_dependencies([step]):
+            step = tf.group(*[sum_.assign(tf.zeros_like(sum_)) for sum_ in kept])
     if averages:
         with tf.control_dependencies([step]):
             step = averages.apply(slim.get_model_variables())
     with tf.control_dependencies([step]):
-        return tf.identity(total_loss, name="train_op")
+        update = tf.identity(total_loss, name="train_op")
+    return _Phase(update, update if gather is None else gather)
+
+
+def _gather(
+    total_loss: tf.Tensor,
+    gradients: list[tf.Tensor],
+    accumulators: list[tf.Variable],
+    learning_rate: tf.Tensor,
+) -> tf.Tensor:
+    """The operation that keeps the gradients of a step, and gives its total loss."""
+    sums = [s.assign_add(g) for s, g in zip(accumulators, gradients, strict=True)]
+    # The learning rate is that of the step, also where a summary reads it beside this.
+    before = [*sums, *tf.get_collection(tf.GraphKeys.UPDATE_OPS), learning_rate]
+    with tf.control_dependencies(before):
+        step = tf.train.get_global_step().assign_add(1)
+    with tf.control_dependencies([step]):
+        return tf.identity(total_loss, name="gather_op")
 
 
 def _applied(

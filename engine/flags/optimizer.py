@@ -23,6 +23,13 @@ def define_optimizer(flag_values: absl_flags.FlagValues) -> None:
         lower=0.0,
     )
     group.float("clip_gradient_norm", 0.0, "Largest global norm; 0: no limit.", lower=0.0)
+    group.integer(
+        "accumulate_steps",
+        1,
+        "Update the weights after so many steps, by the mean of their gradients: as one batch of "
+        "so many times --batch_size, in the memory of one. Batch norm sees the small batches.",
+        lower=1,
+    )
     group.float("adadelta_rho", 0.95, "Decay rate of adadelta.", lower=0.0, upper=1.0)
     group.float(
         "adagrad_initial_accumulator_value", 0.1, "Start value of the accumulators.", lower=0.0

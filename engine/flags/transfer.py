@@ -69,6 +69,12 @@ def check(config: Any) -> None:
             "--head_only_steps, of which there are none",
             remedy="pass them, or --learning_rate alone",
         )
+    if config.head_only_steps % config.accumulate_steps:
+        raise FlagError(
+            f"--head_only_steps={config.head_only_steps} is not a multiple of "
+            f"--accumulate_steps={config.accumulate_steps}",
+            remedy="the head's last gradients would be lost: make it one",
+        )
     if config.freeze_batch_norm and config.batch_norm_decay is not None:
         raise FlagError(
             f"--batch_norm_decay={config.batch_norm_decay} is of moving averages that "

@@ -142,6 +142,10 @@ def test_each_flag_has_a_sentence_of_help(define, expected):
             "--trainable_scopes and --unfreeze_las",
         ),
         ("--finetune_learning_rate=0.1", "--finetune_learning_rate=0.1 begins after --head_only_s"),
+        (
+            "--head_only_steps=6 --accumulate_steps=4",
+            "--head_only_steps=6 is not a multiple of --a",
+        ),
         ("--freeze_batch_norm --batch_norm_decay=0.9", "--batch_norm_decay=0.9 is of moving aver"),
         ("--checkpoint_exclude_scopes=A", "--checkpoint_exclude_scopes goes with --checkpoint_pa"),
     ],

@@ -361,3 +361,67 @@ def test_the_names_of_slots(tiny_net, configured, optimizer, slots):
             optimization.train_ops(classifier, tf.constant(0.1), variables, config)
             after = {v.op.name for v in tf.global_variables()}
             assert after - before == {f"{v.op.name}/{slot}" for v in variables for slot in slots}
+
+
+def test_accumulated_steps_by_hand(configured):
+    """Of the loss x w with x = 1, 3, 5, 9: steps 2 and 4 go by 2 and by 7, at a rate of 0.1."""
+    config = configured(
+        "--optimizer=sgd",
+        "--accumulate_steps=2",
+        "--clip_gradient_norm=5",
+        "--moving_average_decay=0",
+    )
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.train.create_global_step()
+        w = slim.model_variable("w", [], initializer=tf.ones_initializer())
+        loss = tf.gather([1.0, 3.0, 5.0, 9.0], step) * w
+        mean = tf.get_variable("mean", initializer=0.0, trainable=False)  # as that of a batch norm
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, mean.assign_add(1.0).op)
+        classifier = Classifier(None, None, {}, loss, loss, None)
+        ops = optimization.train_ops(classifier, tf.constant(0.1), [w], config)
+        session.run(tf.global_variables_initializer())
+        state = {v.op.name: v for v in tf.global_variables()}
+        assert set(state) == {
+            "global_step",
+            "w",
+            "mean",
+            "w/accumulated",
+            "w/ExponentialMovingAverage",
+        }
+        found = [(session.run(ops.at(n)), session.run(state)) for n in range(1, 5)]
+    assert [loss for loss, _ in found] == pytest.approx([1, 3, 5 * 0.8, 9 * 0.8])
+    assert [values["global_step"] for _, values in found] == [1, 2, 3, 4]
+    # The mean of 5 and 9 is clipped to 5, after it was taken.
+    expected = {"w": [1, 0.8, 0.8, 0.3], "w/accumulated": [1, 0, 5, 0], "mean": [1, 2, 3, 4]}
+    expected["w/ExponentialMovingAverage"] = expected["w"]
+    for name, values in expected.items():
+        assert [value[name] for _, value in found] == pytest.approx(values)
+
+
+def test_accumulation_over_both_phases(tiny_net, configured):
+    """Sums are kept of what is trained at all, and shared by the phases."""
+    config = configured("--optimizer=sgd", "--head_only_steps=2", "--accumulate_steps=2")
+    with tf.Graph().as_default(), tf.Session() as session:
+        classifier, variables = tiny_net(), tf.trainable_variables()
+        ops = optimization.train_ops(classifier, tf.constant(0.1), variables, config)
+        sums = [v for v in tf.global_variables() if v.op.name.endswith("/accumulated")]
+        assert {v.op.name for v in sums} == {f"{v.op.name}/accumulated" for v in variables}
+        session.run(tf.global_variables_initializer())
+        found = []
+        for step in range(1, 5):
+            session.run(ops.at(step))
+            found.append({v.op.name.split("/")[1] for v in sums if session.run(v).any()})
+    assert found == [{"fc4"}, set(), {"fc3", "fc4"}, set()]
+
+
+def test_one_step_accumulates_nothing(tiny_net, configured):
+    graphs = []
+    for arguments in ([], ["--accumulate_steps=1", "--head_only_steps=0"]):
+        with tf.Graph().as_default() as graph:
+            classifier = tiny_net()
+            optimization.train_ops(
+                classifier, tf.constant(0.1), tf.trainable_variables(), configured(*arguments)
+            )
+            graphs.append(graph.as_graph_def().SerializeToString(deterministic=True))
+            assert not [v for v in tf.global_variables() if "accumulated" in v.op.name]
+    assert graphs[0] == graphs[1]

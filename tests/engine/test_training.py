@@ -106,7 +106,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
 def test_a_resumed_run_is_the_uninterrupted_one_with_all_of_fine_tuning(
     assert_resumes, finished_run
 ):
-    """Stopped while the head is trained alone, at the end of that, and behind it."""
+    """Stopped while the head is trained alone, and where that ends."""
     flags = (
         *("--model_name=mobilenet_v1_025", "--train_image_size=16", "--optimizer=adam"),
         *(f"--checkpoint_path={finished_run('mobilenet_v1_025')}", "--freeze_batch_norm"),
@@ -115,7 +115,36 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_of_fine_tuning(
         *("--learning_rate_decay_type=cosine", "--num_epochs_per_decay=2"),
         *("--moving_average_decay=0.9", "--decoupled_weight_decay=0.1"),
     )
-    assert_resumes(flags, [2, 4, 5, 7])
+    assert_resumes(flags, [2, 4, 6])
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_between_two_updates(assert_resumes):
+    flags = (
+        *("--model_name=cifarnet", "--optimizer=momentum", "--moving_average_decay=0.9"),
+        *("--accumulate_steps=3", "--head_only_steps=3", "--clip_gradient_norm=1"),
+    )
+    assert_resumes(flags, [1, 3, 5, 7])
+
+
+def test_accumulated_steps_are_those_of_a_larger_batch(make_dataset, train, variables_of, tmp_path):
+    """Four batches of 4 are one of 16, over the ends of epochs of 20, for LeNet without dropout."""
+    flags = (
+        *("--dropout_keep_prob=1", "--optimizer=momentum", "--learning_rate=0.01"),
+        *("--weight_decay=0.01", "--decoupled_weight_decay=0.1", "--clip_gradient_norm=2"),
+    )
+    found = {}
+    for batch, steps, accumulate in ((16, 3, 1), (4, 12, 4), (4, 12, 1)):
+        directory = tmp_path / f"{batch}_{accumulate}"
+        sizes = (f"--batch_size={batch}", f"--max_number_of_steps={steps}")
+        accumulated = f"--accumulate_steps={accumulate}"
+        train(make_dataset(train=20), directory, *flags, *sizes, accumulated)
+        found[batch, accumulate] = variables_of(directory / f"model.ckpt-{steps}")
+    start = variables_of(tmp_path / "4_4" / "model.ckpt-0")
+    for name, expected in found[16, 1].items():
+        if name != "global_step":
+            moved = np.abs(expected - start[name]).max()
+            np.testing.assert_allclose(found[4, 4][name], expected, rtol=0, atol=1e-4 * moved)
+            assert np.abs(found[4, 1][name] - expected).max() > 1e-2 * moved
 
 
 def test_a_run_goes_on_from_the_newest_intact_checkpoint(
