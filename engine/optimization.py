@@ -51,7 +51,7 @@ def train_ops(
         learning_rate: float32 scalar.
         variables: what is trained from then on.
         config: read here: the optimizer's flags, decoupled_weight_decay, clip_gradient_norm,
-            moving_average_decay, head_only_steps, accumulate_steps, and what
+            moving_average_decay, head_only_steps, layer_decay, accumulate_steps, and what
             `trained_layers.depths` reads.
 
     Returns:
@@ -88,19 +88,26 @@ def _accumulators(phases: list[list[tf.Variable]]) -> dict[str, tf.Variable]:
 
 
 def _groups(phases: list[list[tf.Variable]], learning_rate: tf.Tensor, config: Any) -> list[_Group]:
-    """An optimizer for the head, and another one for the layers that are trained later than it.
+    """Optimizers, each with its variables: one for all, or one for those of each depth.
 
-    Adam corrects its averages by the number of steps that it has taken: one optimizer for both
-    would take steps several times too long in layers whose averages are still young.
+    Layers that are trained later than the head have another than it: Adam corrects its averages by
+    the number of steps that it has taken, and would take steps several times too long in layers
+    whose averages are younger. With --layer_decay each layer has its own, at its own learning rate:
+    Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.2, "discriminative
+    fine-tuning", where the factor is 1 / 2.6.
     """
-    names = {variable.op.name for phase in phases for variable in phase}
-    if not config.head_only_steps:
-        return [_Group(names, make_optimizer(learning_rate, config), learning_rate)]
-    head = {variable.op.name for variable in phases[0]}
-    return [
-        _Group(group, make_optimizer(learning_rate, config), learning_rate)
-        for group in (head, names - head)
-    ]
+    by_layer = config.layer_decay != 1
+    depths = trained_layers.depths(config) if by_layer or config.head_only_steps else {}
+    names = {}
+    for variable in (variable for phase in phases for variable in phase):
+        depth = depths.get(variable.op.name, 0)
+        names.setdefault(depth if by_layer else min(depth, 1), set()).add(variable.op.name)
+    groups = []
+    for depth, of_depth in sorted(names.items()):
+        scale = config.layer_decay**depth
+        rate = learning_rate if scale == 1 else learning_rate * scale
+        groups.append(_Group(of_depth, make_optimizer(rate, config), rate))
+    return groups
 
 
 def _phase(

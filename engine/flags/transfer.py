@@ -46,6 +46,14 @@ def define(flag_values: absl_flags.FlagValues) -> None:
     group.boolean(
         "ignore_missing_vars", False, "Leave out variables that the checkpoint does not have."
     )
+    group.float(
+        "layer_decay",
+        1.0,
+        "Each layer below the head learns at so many times the rate of the one above it; 1: all at "
+        "the same.",
+        lower=0.01,
+        upper=1.0,
+    )
     group.boolean(
         "freeze_batch_norm",
         False,

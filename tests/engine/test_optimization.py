@@ -7,7 +7,7 @@ import pytest
 
 from core.compat import slim, tf
 from core.errors import FlagError
-from engine import optimization
+from engine import model, optimization
 from engine.flags import OPTIMIZERS
 from engine.model import Classifier
 
@@ -425,3 +425,67 @@ def test_one_step_accumulates_nothing(tiny_net, configured):
             graphs.append(graph.as_graph_def().SerializeToString(deterministic=True))
             assert not [v for v in tf.global_variables() if "accumulated" in v.op.name]
     assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize("more", [[], ["--head_only_steps=1"]])
+def test_layer_decay(tiny_net, configured, more):
+    """The layer below the head moves, and decays, at 0.3 of the rate; the head at the whole."""
+    steps, moved, gradients = len(more) + 1, {}, {}
+    for decay in (1.0, 0.3):
+        flags = ["--optimizer=sgd", f"--layer_decay={decay}", "--decoupled_weight_decay=0.5", *more]
+        with tf.Graph().as_default(), tf.Session() as session:
+            classifier, variables = tiny_net(), tf.trainable_variables()
+            ops = optimization.train_ops(
+                classifier, tf.constant(0.1), variables, configured(*flags)
+            )
+            session.run(tf.global_variables_initializer())
+            for step in range(1, steps):
+                session.run(ops.at(step))
+            before = session.run(variables)
+            gradients[decay] = session.run(tf.gradients(classifier.total_loss, variables))
+            session.run(ops.at(steps))
+            after = session.run(variables)
+            assert session.run(tf.train.get_global_step()) == steps
+        moved[decay] = [b - a for a, b in zip(before, after, strict=True)]
+    for decay, rates in ((1.0, [0.1] * 4), (0.3, [0.03, 0.03, 0.1, 0.1])):
+        # Of weights, not biases, half the rate is taken off.
+        shares = [0.5, 0, 0.5, 0]
+        for i, rate in enumerate(rates):
+            expected = -rate * (gradients[decay][i] + shares[i] * before[i])
+            np.testing.assert_allclose(moved[decay][i], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_layer_decay_in_a_net(configured):
+    """LeNet's layers, from the head down: 1, 1/2, 1/4, 1/8."""
+    moved = {}
+    for decay in (1.0, 0.5):
+        config = configured("--optimizer=sgd", f"--layer_decay={decay}")
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(0)
+            tf.train.create_global_step()
+            images = tf.constant(np.random.RandomState(0).normal(size=(4, 8, 8, 3)), tf.float32)
+            logits, _ = model.build_net(images, 3, config, is_training=False)
+            loss = tf.losses.sparse_softmax_cross_entropy([0, 1, 2, 0], logits)
+            classifier = Classifier(None, logits, {}, loss, loss, None)
+            weights = [v for v in tf.trainable_variables() if v.op.name.endswith("weights")]
+            ops = optimization.train_ops(classifier, tf.constant(0.1), weights, config)
+            session.run(tf.global_variables_initializer())
+            before = session.run(weights)
+            session.run(ops.at(1))
+            moved[decay] = [b - a for a, b in zip(before, session.run(weights), strict=True)]
+    ratios = [(b * a).sum() / (a * a).sum() for a, b in zip(moved[1.0], moved[0.5], strict=True)]
+    assert ratios == pytest.approx([0.125, 0.25, 0.5, 1], rel=1e-3)
+
+
+def test_the_names_of_slots_with_layer_decay(tiny_net, configured):
+    """Each layer's optimizer has powers of its own, as they begin at different steps."""
+    with tf.Graph().as_default():
+        classifier = tiny_net()
+        variables = tf.trainable_variables()
+        config = configured("--optimizer=adam", "--layer_decay=0.5", "--head_only_steps=3")
+        before = {v.op.name for v in tf.global_variables()}
+        optimization.train_ops(classifier, tf.constant(0.1), variables, config)
+        after = {v.op.name for v in tf.global_variables()}
+    slots = {f"{v.op.name}/{slot}" for v in variables for slot in ("Adam", "Adam_1")}
+    powers = {"beta1_power", "beta2_power", "beta1_power_1", "beta2_power_1"}
+    assert after - before == slots | powers

@@ -111,7 +111,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_of_fine_tuning(
         *("--model_name=mobilenet_v1_025", "--train_image_size=16", "--optimizer=adam"),
         *(f"--checkpoint_path={finished_run('mobilenet_v1_025')}", "--freeze_batch_norm"),
         *("--head_units=16", "--head_dropout=0.3", "--head_only_steps=4"),
-        *("--unfreeze_last_n_layers=3", "--finetune_learning_rate=0.001"),
+        *("--unfreeze_last_n_layers=3", "--layer_decay=0.7", "--finetune_learning_rate=0.001"),
         *("--learning_rate_decay_type=cosine", "--num_epochs_per_decay=2"),
         *("--moving_average_decay=0.9", "--decoupled_weight_decay=0.1"),
     )
