@@ -63,7 +63,8 @@ def validated(state: State, step: int, value: float | None, config: Any) -> Stat
         step: of the validation, at least 1.
         value: of --best_metric; None, where it is not defined, is no improvement.
         config: read here: best_metric, early_stopping_min_delta, learning_rate_decay_type,
-            plateau_patience, plateau_factor.
+            plateau_patience, plateau_factor, head_only_steps: while the head alone is trained,
+            nothing is waited for.
     """
     improved = value is not None and (
         not state.reference_step
@@ -73,6 +74,8 @@ def validated(state: State, step: int, value: float | None, config: Any) -> Stat
         return state._replace(
             reference=value, reference_step=float(step), waited=0.0, plateau_waited=0.0
         )
+    if step <= config.head_only_steps:
+        return state
     state = state._replace(waited=state.waited + 1, plateau_waited=state.plateau_waited + 1)
     plateau = config.learning_rate_decay_type == "plateau"
     if plateau and state.plateau_waited >= config.plateau_patience:

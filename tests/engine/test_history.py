@@ -18,6 +18,7 @@ def settings(**changed):
         "learning_rate_decay_type": "fixed",
         "plateau_patience": 2,
         "plateau_factor": 0.1,
+        "head_only_steps": 0,
         "validate_every_n_steps": None,
         "validate_every_n_epochs": None,
         "batch_size": 4,
@@ -74,6 +75,13 @@ def test_a_plateau_lowers_the_rate_again_and_again():
     assert after([*values[:4], 0.6, 0.5], **plateau).factor == pytest.approx(0.1)
     assert after(values).factor == 1
     assert after(values, **plateau).waited == 5  # early stopping counts on
+
+
+def test_nothing_is_waited_for_while_the_head_alone_is_trained():
+    values = [0.5, 0.4, 0.4, 0.4, 0.4]
+    state = after(values, head_only_steps=30, learning_rate_decay_type="plateau")
+    assert (state.reference, state.waited, state.factor) == (0.5, 2, pytest.approx(0.1))
+    assert after(values[:3], head_only_steps=30).waited == 0
 
 
 @pytest.fixture
