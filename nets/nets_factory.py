@@ -106,7 +106,9 @@ def get_network_fn(
     overrides = {key: value for key, value in arg_scope_overrides.items() if value is not None}
     known = inspect.signature(arg_scope).parameters
     if freeze_batch_norm and "batch_norm_decay" not in known:
-        raise FlagError(f"the net {name} has no batch norm to freeze", remedy="leave it out")
+        raise FlagError(
+            f"the net {name} has no batch norm to freeze", remedy="leave out --freeze_batch_norm"
+        )
     for key in overrides.keys() - known.keys():
         raise FlagError(
             f"The net {name} has no {key}", where=f"{key}={overrides[key]}", remedy="leave it out"

@@ -83,6 +83,11 @@ def check(config: Any) -> None:
             f"--accumulate_steps={config.accumulate_steps}",
             remedy="the head's last gradients would be lost: make it one",
         )
+    if config.freeze_batch_norm and not config.checkpoint_path:
+        raise FlagError(
+            "--freeze_batch_norm keeps the statistics of a checkpoint, and there is none",
+            remedy="pass --checkpoint_path",
+        )
     if config.freeze_batch_norm and config.batch_norm_decay is not None:
         raise FlagError(
             f"--batch_norm_decay={config.batch_norm_decay} is of moving averages that "

@@ -146,7 +146,11 @@ def test_each_flag_has_a_sentence_of_help(define, expected):
             "--head_only_steps=6 --accumulate_steps=4",
             "--head_only_steps=6 is not a multiple of --a",
         ),
-        ("--freeze_batch_norm --batch_norm_decay=0.9", "--batch_norm_decay=0.9 is of moving aver"),
+        ("--freeze_batch_norm", "--freeze_batch_norm keeps the statistics of a checkpoint, and th"),
+        (
+            "--freeze_batch_norm --checkpoint_path=A --batch_norm_decay=0.9",
+            "--batch_norm_decay=0.9 is of moving averages that --freeze_batch_norm keeps",
+        ),
         ("--checkpoint_exclude_scopes=A", "--checkpoint_exclude_scopes goes with --checkpoint_pa"),
     ],
 )
