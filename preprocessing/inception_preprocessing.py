@@ -7,6 +7,8 @@ those of research/slim.
 
 import functools
 
+import numpy as np
+
 from core.compat import tf
 from preprocessing import ops
 
@@ -68,6 +70,7 @@ def preprocess_for_train(
     bbox: tf.Tensor | None = None,
     fast_mode: bool = True,
     crop_image: bool = True,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Cuts a random part out, resizes, mirrors and changes the colours.
 
@@ -82,6 +85,7 @@ def preprocess_for_train(
         fast_mode: resize bilinearly and change only brightness and saturation; otherwise one of
             RESIZE_METHODS and one of COLOR_ORDERS, at random.
         crop_image: whether to cut out a part.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [height, width, channels].
@@ -106,6 +110,8 @@ def preprocess_for_train(
         )
     if use_grayscale:
         image = ops.to_grayscale(image)
+    if augment:
+        image = ops.to_unit_range(augment(image * 255.0))
     return image * 2.0 - 1.0
 
 
@@ -116,6 +122,7 @@ def preprocess_for_eval(
     use_grayscale: bool = False,
     central_fraction: float = CENTRAL_FRACTION,
     crop_image: bool = True,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Takes the middle and resizes it.
 
@@ -126,6 +133,7 @@ def preprocess_for_eval(
         use_grayscale: whether 3 channels become 1.
         central_fraction: the part of each side that is kept.
         crop_image: whether to take the middle; otherwise the whole image is resized.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [height, width, channels].
@@ -135,7 +143,14 @@ def preprocess_for_eval(
     image = ops.resize(image, height, width)
     if use_grayscale:
         image = ops.to_grayscale(image)
+    if augment:
+        image = augment(image)
     return ops.to_unit_range(image) * 2.0 - 1.0
+
+
+def to_pixels(preprocessed: np.ndarray) -> np.ndarray:
+    """Pictures as they were before they were scaled, uint8 of the same shape."""
+    return ops.to_bytes((preprocessed + 1) * 127.5)
 
 
 def preprocess_image(
@@ -148,6 +163,7 @@ def preprocess_image(
     bbox: tf.Tensor | None = None,
     fast_mode: bool = True,
     crop_image: bool = True,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Preprocesses one image for training or for evaluation.
 
@@ -161,6 +177,7 @@ def preprocess_image(
         bbox: in training, the objects to be seen in the crop, as in `preprocess_for_train`.
         fast_mode: in training, whether to keep to the cheap distortions.
         crop_image: whether to cut out a part of the image.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [output_height, output_width, channels], values -1..1.
@@ -170,8 +187,16 @@ def preprocess_image(
     """
     if is_training:
         return preprocess_for_train(
-            image, output_height, output_width, seed, use_grayscale, bbox, fast_mode, crop_image
+            image,
+            output_height,
+            output_width,
+            seed,
+            use_grayscale,
+            bbox,
+            fast_mode,
+            crop_image,
+            augment,
         )
     return preprocess_for_eval(
-        image, output_height, output_width, use_grayscale, crop_image=crop_image
+        image, output_height, output_width, use_grayscale, crop_image=crop_image, augment=augment
     )

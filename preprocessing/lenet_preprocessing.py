@@ -1,5 +1,7 @@
 """Preprocessing of LeNet: centred digits, nothing distorted."""
 
+import numpy as np
+
 from core.compat import tf
 from preprocessing import ops
 
@@ -13,6 +15,7 @@ def preprocess_for_train(
     width: int,
     seed: tf.Tensor | None = None,
     use_grayscale: bool = False,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Does what evaluation does: a mirrored or shifted digit may be another sign.
 
@@ -22,16 +25,21 @@ def preprocess_for_train(
         width: pixels.
         seed: taken as by the other recipes; nothing here is random.
         use_grayscale: whether 3 channels become 1.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [height, width, channels].
     """
     del seed
-    return preprocess_for_eval(image, height, width, use_grayscale)
+    return preprocess_for_eval(image, height, width, use_grayscale, augment)
 
 
 def preprocess_for_eval(
-    image: tf.Tensor, height: int, width: int, use_grayscale: bool = False
+    image: tf.Tensor,
+    height: int,
+    width: int,
+    use_grayscale: bool = False,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Takes the middle, with zeros around it if the image is smaller, and scales the values.
 
@@ -40,13 +48,21 @@ def preprocess_for_eval(
         height: pixels.
         width: pixels.
         use_grayscale: whether 3 channels become 1.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [height, width, channels].
     """
     image = ops.crop_or_pad(image, height, width)
     image = ops.to_grayscale(image) if use_grayscale else tf.cast(image, tf.float32)
+    if augment:
+        image = augment(image)
     return (image - CENTER) / SCALE
+
+
+def to_pixels(preprocessed: np.ndarray) -> np.ndarray:
+    """Pictures as they were before they were scaled, uint8 of the same shape."""
+    return ops.to_bytes(preprocessed * SCALE + CENTER)
 
 
 def preprocess_image(
@@ -56,6 +72,7 @@ def preprocess_image(
     is_training: bool = False,
     use_grayscale: bool = False,
     seed: tf.Tensor | None = None,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Preprocesses one image for training or for evaluation.
 
@@ -65,6 +82,7 @@ def preprocess_image(
         output_width: pixels.
         is_training: taken as by the other recipes; both ways are the same here.
         use_grayscale: whether 3 channels become 1.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
         seed: taken as by the other recipes; nothing here is random.
 
     Returns:
@@ -74,5 +92,7 @@ def preprocess_image(
         FlagError: the image has neither 1 nor 3 channels.
     """
     if is_training:
-        return preprocess_for_train(image, output_height, output_width, seed, use_grayscale)
-    return preprocess_for_eval(image, output_height, output_width, use_grayscale)
+        return preprocess_for_train(
+            image, output_height, output_width, seed, use_grayscale, augment
+        )
+    return preprocess_for_eval(image, output_height, output_width, use_grayscale, augment)

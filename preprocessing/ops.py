@@ -8,8 +8,12 @@ seed: none keeps a state. `split_seed` makes as many independent seeds as a reci
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from core.compat import tf
 from core.errors import FlagError
+
+Augment = Callable[[tf.Tensor], tf.Tensor]  # of a float32 image; neither shape nor range changes
 
 # Share of red, green and blue in the brightness of a pixel: ITU-R BT.601, as in
 # tf.image.rgb_to_grayscale.
@@ -63,6 +67,11 @@ def random_choice(branches: Sequence[Callable[[], tf.Tensor]], seed: tf.Tensor) 
 def to_unit_range(image: tf.Tensor) -> tf.Tensor:
     """Values 0..255 as float32 0..1."""
     return tf.cast(image, tf.float32) * (1 / 255)
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Values about 0..255 as uint8, to be shown: rounded, and cut off at both ends."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def to_grayscale(image: tf.Tensor) -> tf.Tensor:
@@ -130,8 +139,15 @@ def random_hue(image: tf.Tensor, max_delta: float, seed: tf.Tensor) -> tf.Tensor
 
 def random_flip_left_right(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors the image left to right, half the time."""
-    # A coin for every axis, of which only that of the width can fall on its other side.
-    flipped = tf.random.stateless_uniform([3], seed) < [0.0, 0.5, 0.0]
+    return random_flip(image, seed, left_right=True)
+
+
+def random_flip(
+    image: tf.Tensor, seed: tf.Tensor, left_right: bool = False, up_down: bool = False
+) -> tf.Tensor:
+    """Mirrors the image along each of the axes that are asked for, half the time."""
+    # A coin for every axis; those of the others never fall on their other side.
+    flipped = tf.random.stateless_uniform([3], seed) < [0.5 * up_down, 0.5 * left_right, 0.0]
     return tf.raw_ops.Reverse(tensor=image, dims=flipped)
 
 
@@ -234,6 +250,42 @@ def pad_reflected(image: tf.Tensor, padding: int) -> tf.Tensor:
     return image
 
 
+def affine(
+    image: tf.Tensor,
+    matrix: Sequence[Sequence[float | tf.Tensor]] = ((1.0, 0.0), (0.0, 1.0)),
+    shift: Sequence[float | tf.Tensor] = (0.0, 0.0),
+) -> tf.Tensor:
+    """Moves every pixel of a float image linearly, in one bilinear resampling.
+
+    What comes in from outside is the image mirrored at its edges, the outermost pixels repeated.
+
+    Args:
+        image: float [height, width, channels].
+        matrix: 2x2, from a place (y, x) of the result to the place in the image that is seen there,
+            pixels from the middle. ((cos a, sin a), (-sin a, cos a)) turns counterclockwise by a.
+        shift: pixels down and to the right, by which the result is then moved.
+
+    Returns:
+        float of the same shape.
+    """
+    (yy, yx), (xy, xx) = matrix
+    middle_y, middle_x = tf.unstack((tf.cast(tf.shape(image)[:2], tf.float32) - 1) / 2)
+    to_y, to_x = middle_y + shift[0], middle_x + shift[1]
+    x_of_result = (xx, xy, middle_x - xx * to_x - xy * to_y)
+    y_of_result = (yx, yy, middle_y - yx * to_x - yy * to_y)
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[tf.newaxis],
+        transforms=tf.stack([*x_of_result, *y_of_result, 0.0, 0.0])[tf.newaxis],
+        output_shape=tf.shape(image)[:2],
+        fill_value=0.0,  # none is left to fill
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )
+    moved = tf.squeeze(moved, 0)
+    moved.set_shape(image.shape)
+    return moved
+
+
 def cutout(image: tf.Tensor, side: int, seed: tf.Tensor) -> tf.Tensor:
     """Blanks a square: DeVries and Taylor 2017, "Improved regularization of CNNs with Cutout".
 
@@ -250,12 +302,27 @@ def cutout(image: tf.Tensor, side: int, seed: tf.Tensor) -> tf.Tensor:
     sides = tf.shape(image)[:2]
     begin = tf.cast(tf.random.stateless_uniform([2], seed) * tf.cast(sides, tf.float32), tf.int32)
     begin -= side // 2
+    blank = rectangle(sides, begin, begin + side)
+    return image * tf.cast(~blank, image.dtype)[:, :, tf.newaxis]
+
+
+def rectangle(sides: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+    """Which pixels of an image lie in a rectangle; parts of it may lie outside of the image.
+
+    Args:
+        sides: int32 [2], height and width of the image, pixels.
+        begin: int32 [..., 2], the first row and the first column of each rectangle.
+        end: int32 [..., 2], those behind the last ones.
+
+    Returns:
+        bool [..., height, width].
+    """
     rows, columns = (
-        (tf.range(sides[axis]) >= begin[axis]) & (tf.range(sides[axis]) < begin[axis] + side)
+        (tf.range(sides[axis]) >= begin[..., axis, tf.newaxis])
+        & (tf.range(sides[axis]) < end[..., axis, tf.newaxis])
         for axis in (0, 1)
     )
-    blank = rows[:, tf.newaxis] & columns[tf.newaxis, :]
-    return image * tf.cast(~blank, image.dtype)[:, :, tf.newaxis]
+    return rows[..., :, tf.newaxis] & columns[..., tf.newaxis, :]
 
 
 # Resizing, to float32.

@@ -50,10 +50,27 @@ def get_preprocessing(
     Returns:
         A function (image, output_height, output_width, **kwargs) -> float32
         [output_height, output_width, channels], of one image [h, w, 1 or 3] with values 0..255;
-        kwargs are those of the recipe's `preprocess_image`, for one the `seed` in training.
+        kwargs are those of the recipe's `preprocess_image`, for one the `seed` in training and
+        `augment`, a further distortion.
 
     Raises:
         FlagError: the name is unknown.
     """
     preprocess_image = load(PREPROCESSING[name])
     return functools.partial(preprocess_image, is_training=is_training, use_grayscale=use_grayscale)
+
+
+def get_to_pixels(name: str) -> Callable[[Any], Any]:
+    """The way back from what the preprocessing of that name gives to a picture that can be shown.
+
+    Args:
+        name: a recipe or a net, a key of PREPROCESSING.
+
+    Returns:
+        A function of a float32 array [..., channels] that gives uint8 of the same shape.
+
+    Raises:
+        FlagError: the name is unknown.
+    """
+    recipe, _, _ = PREPROCESSING[name].partition(":")
+    return load(f"{recipe}:to_pixels")

@@ -6,6 +6,10 @@ for another size the smaller side grows or shrinks with it, so that a crop shows
 picture at every size.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from core.compat import tf
 from core.errors import FlagError
 from preprocessing import ops
@@ -18,10 +22,18 @@ RESIZE_SIDE_MAX = 512  # pixels
 
 def subtract_mean(image: tf.Tensor) -> tf.Tensor:
     """The image minus MEAN_RGB, or minus the grey value of MEAN_RGB if it has 1 channel."""
-    mean = MEAN_RGB
-    if ops.num_channels(image) == 1:
-        mean = [sum(w * m for w, m in zip(ops.LUMA_WEIGHTS, MEAN_RGB, strict=True))]
-    return tf.cast(image, tf.float32) - mean
+    return tf.cast(image, tf.float32) - _mean(ops.num_channels(image))
+
+
+def to_pixels(preprocessed: np.ndarray) -> np.ndarray:
+    """Pictures as they were before the mean was subtracted, uint8 of the same shape."""
+    return ops.to_bytes(preprocessed + np.array(_mean(preprocessed.shape[-1])))
+
+
+def _mean(channels: int) -> Sequence[float]:
+    if channels == 1:
+        return [sum(w * m for w, m in zip(ops.LUMA_WEIGHTS, MEAN_RGB, strict=True))]
+    return MEAN_RGB
 
 
 def scaled_side(resize_side: int, height: int, width: int) -> int:
@@ -54,6 +66,7 @@ def preprocess_for_train(
     use_grayscale: bool = False,
     resize_side_min: int = RESIZE_SIDE_MIN,
     resize_side_max: int = RESIZE_SIDE_MAX,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Resizes to a random size with its aspect kept, crops, mirrors and subtracts the mean.
 
@@ -65,6 +78,7 @@ def preprocess_for_train(
         use_grayscale: whether 3 channels become 1.
         resize_side_min: the shortest smaller side, in pixels for an output of 224x224.
         resize_side_max: the longest smaller side, inclusive.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [height, width, channels].
@@ -86,6 +100,8 @@ def preprocess_for_train(
     if use_grayscale:
         image = ops.to_grayscale(image)
     image = ops.random_flip_left_right(image, flip_seed)
+    if augment:
+        image = augment(image)
     return subtract_mean(image)
 
 
@@ -95,6 +111,7 @@ def preprocess_for_eval(
     width: int,
     use_grayscale: bool = False,
     resize_side: int = RESIZE_SIDE_MIN,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Resizes with its aspect kept, takes the middle and subtracts the mean.
 
@@ -104,6 +121,7 @@ def preprocess_for_eval(
         width: pixels.
         use_grayscale: whether 3 channels become 1.
         resize_side: the smaller side, in pixels for an output of 224x224.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [height, width, channels].
@@ -117,6 +135,8 @@ def preprocess_for_eval(
     image = ops.crop_or_pad(image, height, width)
     if use_grayscale:
         image = ops.to_grayscale(image)
+    if augment:
+        image = augment(image)
     return subtract_mean(image)
 
 
@@ -129,6 +149,7 @@ def preprocess_image(
     seed: tf.Tensor | None = None,
     resize_side_min: int = RESIZE_SIDE_MIN,
     resize_side_max: int = RESIZE_SIDE_MAX,
+    augment: ops.Augment | None = None,
 ) -> tf.Tensor:
     """Preprocesses one image for training or for evaluation.
 
@@ -142,6 +163,7 @@ def preprocess_image(
         resize_side_min: the shortest smaller side in training, and the only one in evaluation, in
             pixels for an output of 224x224.
         resize_side_max: the longest smaller side in training, inclusive.
+        augment: distorts the picture further, float32 [height, width, channels], values 0..255.
 
     Returns:
         float32 [output_height, output_width, channels], values 0..255 minus the mean.
@@ -158,5 +180,8 @@ def preprocess_image(
             use_grayscale,
             resize_side_min,
             resize_side_max,
+            augment,
         )
-    return preprocess_for_eval(image, output_height, output_width, use_grayscale, resize_side_min)
+    return preprocess_for_eval(
+        image, output_height, output_width, use_grayscale, resize_side_min, augment
+    )

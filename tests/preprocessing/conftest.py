@@ -63,3 +63,35 @@ def bilinear():
         return along(along(image.astype(np.float64), height, 0), width, 1)
 
     return bilinear
+
+
+@pytest.fixture(scope="session")
+def assert_covers():
+    """assert_covers(values, low, high): none outside, the outer 2 % on both sides reached, evenly.
+
+    "Outside" begins at 1e-5 of the larger bound.
+    """
+
+    def assert_covers(values, low, high):
+        margin, rounding = 0.02 * (high - low), 1e-5 * max(1, abs(low), abs(high))
+        assert values.min() >= low - rounding
+        assert values.max() <= high + rounding
+        assert values.min() < low + margin
+        assert values.max() > high - margin
+        assert abs(values.mean() - (low + high) / 2) < 2 * margin
+
+    return assert_covers
+
+
+@pytest.fixture(scope="session")
+def places():
+    """places(height, width) is float32 [height, width, 3]: of each pixel its row, column and 0.
+
+    In what is made of it by resampling they say where each pixel was taken from.
+    """
+
+    def places(height, width):
+        rows, columns = np.indices([height, width]).astype(np.float32)
+        return np.stack([rows, columns, 0 * rows], axis=-1)
+
+    return places

@@ -2,6 +2,7 @@ import colorsys
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from core.compat import tf
 from core.errors import FlagError
@@ -67,24 +68,14 @@ def test_standardize_bounds_the_deviation_from_below(run):
     np.testing.assert_array_equal(run(ops.standardize, np.full((4, 4, 3), 9.0, np.float32)), 0)
 
 
-def assert_covers(values, low, high):
-    """Values spread over [low, high): none outside, the outer 2 % on both sides reached."""
-    margin = 0.02 * (high - low)
-    assert values.min() >= low - 1e-5
-    assert values.max() <= high + 1e-5
-    assert values.min() < low + margin
-    assert values.max() > high - margin
-    assert abs(values.mean() - (low + high) / 2) < 2 * margin
-
-
-def test_random_brightness_adds_one_number(run_seeds):
+def test_random_brightness_adds_one_number(run_seeds, assert_covers):
     image = np.array([[[10, 20, 30], [40, 50, 60]]], np.float32)
     deltas = run_seeds(lambda x, seed: ops.random_brightness(x, 63, seed), image, 1000) - image
     assert_covers(deltas[:, 0, 0, 0], -63, 63)
     assert np.ptp(deltas, axis=(1, 2, 3)).max() < 1e-4
 
 
-def test_random_contrast_scales_around_the_mean_of_each_channel(run_seeds):
+def test_random_contrast_scales_around_the_mean_of_each_channel(run_seeds, assert_covers):
     image = np.array([[[0, 30], [100, 30]], [[0, 40], [100, 40]]], np.float32)[..., [0, 1, 1]]
     out = run_seeds(lambda x, seed: ops.random_contrast(x, 0.2, 1.8, seed), image, 1000)
     factors = (out[:, 0, 1, 0] - 50) / 50  # channel mean 50, distance 50
@@ -92,14 +83,14 @@ def test_random_contrast_scales_around_the_mean_of_each_channel(run_seeds):
     np.testing.assert_allclose(out[:, 0, 0, 1], 35 - 5 * factors, rtol=1e-4)  # mean 35, distance 5
 
 
-def test_random_saturation_scales_the_saturation(run_seeds):
+def test_random_saturation_scales_the_saturation(run_seeds, assert_covers):
     image = np.array([[[1.0, 0.5, 0.5]]], np.float32)  # hue 0, saturation 0.5, value 1
     out = run_seeds(lambda x, seed: ops.random_saturation(x, 0.5, 1.5, seed), image, 1000)
     assert_covers((1 - out[:, 0, 0, 1]) / 0.5, 0.5, 1.5)
     np.testing.assert_allclose(out[:, 0, 0, 0], 1, atol=1e-6)
 
 
-def test_random_hue_turns_the_hue(run_seeds):
+def test_random_hue_turns_the_hue(run_seeds, assert_covers):
     image = np.array([[[0.25, 0.75, 0.75]]], np.float32)  # hue 0.5
     out = run_seeds(lambda x, seed: ops.random_hue(x, 0.2, seed), image, 1000)
     hsv = np.array([colorsys.rgb_to_hsv(*pixel) for pixel in out[:, 0, 0]])
@@ -270,3 +261,55 @@ def test_cutout(run_seeds, side):
     for cut, places in expected.items():
         # Binomial with mean 20 for one place of 30: six deviations of the square root at most.
         assert abs(counts[cut] - 20 * places) <= 6 * (20 * places) ** 0.5
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 1), (6, 6, 3)])
+def test_affine_turns_counterclockwise(run, photo, shape):
+    image = photo(*shape).astype(np.float32)
+    quarter = ((0.0, 1.0), (-1.0, 0.0))
+    np.testing.assert_array_equal(run(ops.affine, image, quarter), np.rot90(image))
+
+
+@pytest.mark.parametrize(("down", "right"), [(2, 0), (-1, 0), (0, 3), (1, -2), (-5, 6)])
+def test_affine_shifts_in_the_mirrored_picture(run, photo, down, right):
+    image = photo(5, 7).astype(np.float32)
+    shifted = np.pad(image, ((8, 8), (8, 8), (0, 0)), "symmetric")[8 - down :, 8 - right :]
+    out = run(ops.affine, image, shift=(float(down), float(right)))
+    np.testing.assert_array_equal(out, shifted[:5, :7])
+
+
+@pytest.mark.parametrize("sides", [(9, 9), (8, 13), (1, 6)])
+def test_affine_is_bilinear(run, photo, sides):
+    image = photo(*sides).astype(np.float32)
+    matrix, shift = np.array([[0.9, 0.3], [-0.4, 1.2]]), np.array([1.3, -0.7])
+    middle = (np.array(sides) - 1) / 2
+    expected = [
+        ndimage.affine_transform(
+            channel, matrix, middle - matrix @ (middle + shift), order=1, mode="reflect"
+        )
+        for channel in np.moveaxis(image, -1, 0).astype(np.float64)
+    ]
+    out = run(ops.affine, image, matrix.tolist(), shift.tolist())
+    np.testing.assert_allclose(out, np.stack(expected, axis=-1), atol=2e-3)
+
+
+def test_rectangle(run, photo):
+    """Of several, inside of the picture, across its border, outside of it and empty."""
+    boxes = np.array([[1, 2, 3, 5], [-2, 1, 2, 9], [6, 0, 8, 2], [2, 2, 2, 4]])
+    found = run(
+        lambda image: ops.rectangle(
+            tf.shape(image)[:2],
+            tf.constant(boxes[:, :2], tf.int32),
+            tf.constant(boxes[:, 2:], tf.int32),
+        ),
+        photo(4, 6),
+    )
+    expected = np.zeros([4, 4, 6], bool)
+    expected[0, 1:3, 2:5] = True
+    expected[1, 0:2, 1:6] = True
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_to_bytes():
+    values = np.array([-3.0, 0.4, 0.6, 254.7, 260.0], np.float32)
+    np.testing.assert_array_equal(ops.to_bytes(values), np.array([0, 0, 1, 255, 255], np.uint8))

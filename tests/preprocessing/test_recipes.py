@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.compat import tf
-from preprocessing.preprocessing_factory import get_preprocessing
+from preprocessing.preprocessing_factory import NETS_OF_RECIPE, get_preprocessing, get_to_pixels
 
 RECIPES = ["cifarnet", "inception", "lenet", "vgg"]
 # How far float32 results may lie apart by rounding alone: values of vgg go up to 255, those of
@@ -112,3 +112,53 @@ def test_extreme_shapes(run, name, is_training, sides):
     out = run(get_preprocessing(name, is_training), image, 12, 16, seed=(1, 2))
     assert out.shape == (12, 16, 3)
     assert np.all(np.isfinite(out))
+
+
+# A further distortion.
+
+every_known_recipe = pytest.mark.parametrize("name", NETS_OF_RECIPE)
+
+
+@every_known_recipe
+@every_mode
+@pytest.mark.parametrize(("channels", "use_grayscale"), [(3, False), (3, True), (1, False)])
+def test_augment_is_given_the_picture_in_its_own_size_and_range(
+    run, photo, name, is_training, channels, use_grayscale
+):
+    """Of what it gives, `to_pixels` finds the way back, but where the recipe loses it."""
+    preprocess = get_preprocessing(name, is_training, use_grayscale)
+    given = []
+
+    def augment(image):
+        assert image.dtype == tf.float32
+        assert image.shape.as_list() == [12, 16, 1 if use_grayscale else channels]
+        given.append(image)
+        return 255.0 - image
+
+    def both(image):
+        out = preprocess(image, 12, 16, seed=(3, 4), augment=augment)
+        return tf.stack([out, *given])
+
+    out, image = run(both, photo(20, 30, channels))
+    assert len(given) == 1
+    assert image.min() >= 0
+    assert 128 < image.max() <= 255 + 1e-3
+    if name != "cifarnet":
+        shown = get_to_pixels(name)(out)
+        assert shown.dtype == np.uint8
+        np.testing.assert_allclose(shown, 255 - image, atol=0.501)
+
+
+@every_known_recipe
+@every_mode
+def test_an_augment_that_leaves_the_picture_changes_nothing(run, photo, name, is_training):
+    preprocess = get_preprocessing(name, is_training)
+    image = photo(20, 30)
+    plain = run(preprocess, image, 12, 16, seed=(3, 4))
+    same = run(preprocess, image, 12, 16, seed=(3, 4), augment=tf.identity)
+    np.testing.assert_allclose(same, plain, atol=1e-6)  # inception's goes to 0..255 and back
+
+
+def test_a_standardized_picture_is_shown_around_a_medium_grey():
+    shown = get_to_pixels("cifarnet")(np.array([-3.0, -1.0, 0.1, 1.0, 3.0], np.float32))
+    np.testing.assert_array_equal(shown, [0, 64, 134, 192, 255])  # 127.5 + 64 x, cut off
