@@ -26,7 +26,7 @@ from datasets import tfrecord, verification
 from datasets.spec import LoadedSplit
 from engine import flags, image_cache, imbalance
 from engine.oversampling import Copies
-from preprocessing import ops, preprocessing_factory
+from preprocessing import augmentation, ops, preprocessing_factory
 
 SHUFFLE_BYTES = 1 << 30  # encoded records held in memory to shuffle; more of a split is mixed less
 # A place in that buffer takes up to so much beside the record (TensorFlow 2.21: 205 to 490 bytes).
@@ -205,11 +205,22 @@ def _example_of_record(
     """(image, label, index) of (index, serialized record, augmentation counter, step).
 
     In evaluation, the path of the picture follows.
+
+    Args:
+        dataset: the split that is read.
+        sizes: of the images.
+        config: read here: preprocessing_name, use_grayscale, labels_offset; in training also seed,
+            recipe_augmentation, cutout_fraction, and what `augmentation.augmenter` reads.
+        is_training: whether to distort the images.
+        decode: of an index and an encoded picture, the picture.
     """
     decode = decode or (lambda _, encoded: tfrecord.decode(encoded, dataset.channels))
     preprocess = preprocessing_factory.get_preprocessing(
-        config.preprocessing_name, is_training, config.use_grayscale
+        config.preprocessing_name,
+        is_training and config.recipe_augmentation,
+        config.use_grayscale,
     )
+    augmenter = augmentation.augmenter(config) if is_training else None
 
     def example(
         index: tf.Tensor, serialized: tf.Tensor, counter: tf.Tensor, step: tf.Tensor | int
@@ -217,11 +228,16 @@ def _example_of_record(
         record = tfrecord.parse(serialized)
         image = decode(index, record.encoded)
         seed = tf.stack([tf.constant(config.seed, tf.int64), counter]) if is_training else None
+        augment = None
+        if augmenter:
+            # Neither a run's seed nor a picture's counter is negative: this seed is nobody else's,
+            # nor is that of cutout.
+            augmenter_seed = tf.stack([-1 - seed[0], counter])
+            augment = functools.partial(augmenter, seed=augmenter_seed)
 
         def prepared(size: int) -> tf.Tensor:
-            result = preprocess(image, size, size, seed=seed)
+            result = preprocess(image, size, size, seed=seed, augment=augment)
             if is_training and config.cutout_fraction:
-                # No picture's own counter is negative: this seed is nobody else's.
                 cutout_seed = tf.stack([seed[0], -1 - counter])
                 result = ops.cutout(result, round(size * config.cutout_fraction), cutout_seed)
             return result

@@ -39,16 +39,14 @@ def build(
     Args:
         batch: images and labels.
         num_classes: C, after --labels_offset.
-        config: read here: weight_decay, batch_norm_decay, freeze_batch_norm, head_dropout,
-            mixup_alpha, and what `build_net` and `losses.cross_entropy` read.
+        config: read here: weight_decay, batch_norm_decay, freeze_batch_norm, head_dropout, and what
+            `mixing.mixed`, `build_net` and `losses.cross_entropy` read.
         class_weights: of the C classes; None: 1.
 
     Raises:
         FlagError: a flag is given that the net has no use for.
     """
-    images, targets = batch.images, tf.one_hot(batch.labels, num_classes)
-    if config.mixup_alpha:
-        images, targets = mixing.mixup(images, targets, config.mixup_alpha, config.seed)
+    images, targets = mixing.mixed(batch.images, tf.one_hot(batch.labels, num_classes), config)
     logits, end_points = build_net(
         images,
         num_classes,

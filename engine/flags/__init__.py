@@ -11,7 +11,7 @@ from absl import flags as absl_flags
 
 from core.errors import FlagError
 from core.flags import Group
-from engine.flags import evaluation, imbalance, transfer, validation
+from engine.flags import augmentation, evaluation, imbalance, transfer, validation
 from engine.flags.data import (
     LARGEST_IMAGE,
     define_dataset,
@@ -57,6 +57,7 @@ def define_training(flag_values: absl_flags.FlagValues) -> None:
     define_dataset(flag_values, split="train", batch_size=32)
     define_training_data(flag_values)
     imbalance.define(flag_values)
+    augmentation.define(flag_values)
     define_model(flag_values)
     define_layers(flag_values)
     transfer.define(flag_values)
@@ -90,6 +91,7 @@ def check_training(config: Any) -> None:
                 remedy=f"leave it at {value}",
             )
     image_sizes(config)
+    augmentation.check(config)
     validation.check(config)
     imbalance.check(config)
     check_layers(config)

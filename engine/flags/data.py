@@ -62,19 +62,6 @@ def define_training_data(flag_values: absl_flags.FlagValues) -> None:
         "Sizes to begin with and the epoch at which each ends, for example 16:4,24:8; then follows "
         "--train_image_size.",
     )
-    group.float(
-        "cutout_fraction",
-        0.0,
-        "Side of a square that is blanked in each picture, as a fraction of the picture's.",
-        lower=0.0,
-        upper=1.0,
-    )
-    group.float(
-        "mixup_alpha",
-        0.0,
-        "Mix pairs of pictures and of their labels, with shares from Beta(alpha, alpha); 0: off.",
-        lower=0.0,
-    )
 
 
 def image_sizes(config: Any) -> list[tuple[int, float]]:

@@ -165,6 +165,18 @@ def test_the_values_that_slim_starts_from_are_taken():
         flags.check_training(training(f"--optimizer={optimizer}"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mixup_alpha=1", "--batch_size=1"], "--mixup_alpha mixes the pictures of a batch"),
+        (["--cutmix_alpha=1", "--batch_size=1"], "--cutmix_alpha mixes the pictures of a batch"),
+    ],
+)
+def test_augmentation_that_does_not_go_together(arguments, message):
+    with pytest.raises(FlagError, match=f"^{message}"):
+        flags.check_training(training(*arguments))
+
+
 def test_every_net_and_preprocessing_is_taken():
     for name in NETS:
         flags.check_training(training(f"--model_name={name}"))
@@ -215,6 +227,10 @@ def test_quantize():
         *("--train_image_size=10001", "--train_image_size=2147483647"),
         *("--num_readers=1025", "--num_preprocessing_threads=1025", "--inter_op_threads=1025"),
         *("--intra_op_threads=999999999999999999", "--intra_op_threads=-1"),
+        *("--rotation_degrees=181", "--zoom_range=1", "--shift_fraction=1.1", "--hue_range=0.6"),
+        *("--brightness_range=-0.1", "--contrast_range=1.1", "--saturation_range=2"),
+        *("--erasing_probability=1.5", "--randaugment_layers=11", "--randaugment_magnitude=11"),
+        *("--mixup_alpha=-1", "--cutmix_alpha=-1", "--cutmix_alpha=nan", "--zoom_range=-0.1"),
         *("--clone_on_cpu=maybe", "--mixed_precision=float16", "--no_such_flag=1", "stray"),
     ],
 )

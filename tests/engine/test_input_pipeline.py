@@ -162,6 +162,82 @@ def test_cutout_blanks_a_square_of_each_training_picture(
     assert_same(*evaluated)
 
 
+AUGMENTATION = {
+    "recipe_augmentation": "--norecipe_augmentation",
+    "rotation_degrees": "--rotation_degrees=30",
+    "zoom_range": "--zoom_range=0.3",
+    "shift_fraction": "--shift_fraction=0.2",
+    "flip_left_right": "--flip_left_right",
+    "flip_up_down": "--flip_up_down",
+    "brightness_range": "--brightness_range=0.3",
+    "contrast_range": "--contrast_range=0.5",
+    "saturation_range": "--saturation_range=0.5",
+    "hue_range": "--hue_range=0.2",
+    "cutout_fraction": "--cutout_fraction=0.5",
+    "erasing_probability": "--erasing_probability=0.5",
+    "randaugment_layers": "--randaugment_layers=1",
+}
+
+
+@pytest.mark.parametrize("flag", AUGMENTATION.values(), ids=AUGMENTATION)
+def test_each_flag_of_augmentation_changes_the_pictures_alone(
+    make_dataset, configured, batches, flag
+):
+    plain, changed = (
+        batches(make_dataset(EPOCH), configured("--preprocessing_name=pad_crop", *more), 3)
+        for more in ([], [flag])
+    )
+    assert not np.array_equal(changed[0][0], plain[0][0])
+    for (images, *rest), (_, *expected) in zip(changed, plain, strict=True):
+        assert images.shape == (4, 8, 8, 3)
+        for found, wanted in zip(rest, expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_all_augmentation_goes_on_where_the_global_step_stands(make_dataset, configured, batches):
+    config = configured("--preprocessing_name=vgg", *list(AUGMENTATION.values())[1:])
+    data = make_dataset(EPOCH, shards=3)
+    straight = batches(data, config, 6)
+    assert_same(batches(data, config, 2, 4), straight[4:])
+    images = np.concatenate([images for images, _, _ in straight])
+    ids = np.array(ids_of(straight))
+    for record in set(ids[:EPOCH]) & set(ids[EPOCH : 2 * EPOCH]):  # another picture in each epoch
+        first, second = images[ids == record][:2]
+        assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("preprocessing", ["cifarnet", "inception", "lenet", "pad_crop", "vgg"])
+def test_without_the_augmentation_of_the_recipe_pictures_are_those_of_evaluation(
+    make_dataset, configured, batches, one_pass, preprocessing
+):
+    arguments = [f"--preprocessing_name={preprocessing}", "--norecipe_augmentation"]
+    data = make_dataset(EPOCH)
+    (evaluated,) = one_pass(data, *arguments, f"--batch_size={EPOCH}", split="train")
+    for images, _, ids in batches(data, configured(*arguments), 3):
+        np.testing.assert_array_equal(images, evaluated[0][ids])
+
+
+def test_the_draws_of_the_recipe_do_not_depend_on_the_flags(make_dataset, configured, batches):
+    """Pictures that are erased as a whole but for a part are those of the recipe in that part."""
+    arguments = ["--preprocessing_name=pad_crop", "--train_image_size=16"]
+    plain, erased = (
+        batches(make_dataset(EPOCH), configured(*arguments, *more), 3)
+        for more in ([], ["--erasing_probability=1"])
+    )
+    for (images, *_), (others, *_) in zip(plain, erased, strict=True):
+        same = (images == others).all(axis=3).mean(axis=(1, 2))
+        assert np.all((same > 0.5) & (same < 1))  # at most 0.4 are erased
+
+
+@pytest.mark.parametrize("arguments", [["--use_grayscale"], []], ids=["made grey", "grey"])
+def test_grey_pictures_take_all_flags(make_dataset, configured, batches, arguments):
+    data = make_dataset(EPOCH) if arguments else make_dataset(EPOCH, channels=1)
+    found = batches(data, configured(*arguments, *AUGMENTATION.values()), 2)
+    for images, _, _ in found:
+        assert images.shape == (4, 8, 8, 1)
+        assert np.isfinite(images).all()
+
+
 @pytest.mark.parametrize("preprocessing", ["cifarnet", "inception"])
 def test_kept_pictures_give_the_same_batches(
     make_dataset, configured, batches, preprocessing, monkeypatch

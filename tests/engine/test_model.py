@@ -178,14 +178,15 @@ def test_dropout_keep_prob(build):
         assert share == pytest.approx(0.25, abs=0.06)
 
 
-def test_mixup_reaches_the_loss(build):
+@pytest.mark.parametrize("flag", ["mixup_alpha", "cutmix_alpha"])
+def test_mixing_reaches_the_loss(build, flag):
     def loss(*arguments):
         with tf.Graph().as_default(), tf.Session() as session:
             found = build("--model_name=mobilenet_v1_025", *arguments, size=16)
             session.run(tf.global_variables_initializer())
             return session.run((found.cross_entropy, found.logits))
 
-    cross_entropy, logits = loss("--mixup_alpha=1.0")
+    cross_entropy, logits = loss(f"--{flag}=1.0")
     plain, plain_logits = loss()
     assert not np.allclose(logits, plain_logits)
     assert cross_entropy != plain

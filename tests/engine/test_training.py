@@ -94,6 +94,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
     flags = (
         *("--model_name=mobilenet_v1_025", "--stem_stride=1", "--preprocessing_name=pad_crop"),
         *("--train_image_size=16", "--image_size_schedule=8:0.8,12:1.6", "--mixup_alpha=0.5"),
+        *("--cutmix_alpha=0.5", "--rotation_degrees=20", "--erasing_probability=0.5"),
         *("--cutout_fraction=0.25", "--optimizer=momentum", "--use_nesterov"),
         *("--decoupled_weight_decay=0.1", "--learning_rate=0.01", "--moving_average_decay=0.9"),
         *(f"--learning_rate_decay_type={schedule}", "--warmup_epochs=0.8"),
