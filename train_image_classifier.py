@@ -31,6 +31,7 @@ def main(config: Any) -> None:
         input_pipeline,
         model,
         optimization,
+        preview,
         run_dir,
         summaries,
         trained_layers,
@@ -40,6 +41,9 @@ def main(config: Any) -> None:
 
     config = run_dir.settled(dataset, config)
     run = run_dir.describe(dataset, config)
+    if config.preview_augmentation:
+        preview.write(config.preview_augmentation, dataset, config)
+        return
     if run_dir.finished(config):
         return
     class_weights = imbalance.class_weights(dataset, config)

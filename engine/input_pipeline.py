@@ -149,6 +149,29 @@ def evaluation_batch(dataset: LoadedSplit, config: Any) -> Batch:
     return _batch(_mapped(records, example_of).batch(batch_size), dataset, config)
 
 
+def first_pictures(dataset: LoadedSplit, config: Any, count: int, is_training: bool) -> Batch:
+    """One batch of the first pictures of a split, in its stored order, to be looked at.
+
+    In training they are what an epoch is fed of these records: that of the global step's number.
+
+    Args:
+        dataset: the split to read.
+        config: read here: train_image_size, and what `_example_of_record` reads.
+        count: pictures, or as many as there are.
+        is_training: whether as in training, or as in evaluation.
+    """
+    sizes = _Sizes([config.train_image_size], [])
+    example = _example_of_record(dataset, sizes, config, is_training)
+    first = tf.train.get_global_step() * epoch_size(dataset, config)
+
+    @tf.autograph.experimental.do_not_convert
+    def example_of(index: tf.Tensor, serialized: tf.Tensor) -> tuple:
+        return example(index, serialized, counter=first + index, step=0)
+
+    records = tf.data.Dataset.from_tensor_slices(_shards(dataset)).flat_map(_records_of_shard)
+    return _batch(_mapped(records.take(count), example_of).batch(count), dataset, config)
+
+
 def _shards(dataset: LoadedSplit) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The record files, with the index of the first record of each and the number of records."""
     counts = np.array([shard.records for shard in dataset.shards], np.int64)

@@ -75,7 +75,7 @@ _FIXED = (
 _WITHOUT_EFFECT = {
     *("given", "debug", "master", "train_dir", "dataset_dir", "dataset_name"),
     *("max_number_of_steps", "max_number_of_epochs", "log_every_n_steps", "keep_checkpoint_max"),
-    *("early_stopping_patience", "early_stopping_min_delta"),
+    *("early_stopping_patience", "preview_augmentation"),
     *("save_summaries_secs", "save_summaries_steps", "save_interval_secs", "save_interval_steps"),
     *("checkpoint_path", "checkpoint_exclude_scopes", "ignore_missing_vars"),
     *(

@@ -24,6 +24,12 @@ def define(flag_values: absl_flags.FlagValues) -> None:
     _define_colours(group)
     _define_parts(group)
     _define_policies(group)
+    group.string(
+        "preview_augmentation",
+        None,
+        "Only write a PNG file to look at: the first 8 pictures of the split, as evaluation sees "
+        "them and as training is fed of them in epochs 0 to 6, in --train_image_size.",
+    )
 
 
 def _define_geometry(group: Group) -> None:
@@ -119,3 +125,6 @@ def check(config: Any) -> None:
                 f"--{name} mixes the pictures of a batch, and --batch_size is 1",
                 remedy="raise it",
             )
+    path = config.preview_augmentation
+    if path is not None and not path.lower().endswith(".png"):
+        raise FlagError(f"--preview_augmentation={path}: the name of a PNG file ends in .png")

@@ -170,6 +170,8 @@ def test_the_values_that_slim_starts_from_are_taken():
     [
         (["--mixup_alpha=1", "--batch_size=1"], "--mixup_alpha mixes the pictures of a batch"),
         (["--cutmix_alpha=1", "--batch_size=1"], "--cutmix_alpha mixes the pictures of a batch"),
+        (["--preview_augmentation=x.jpg"], "--preview_augmentation=x.jpg: the name of a PNG file"),
+        (["--preview_augmentation="], "--preview_augmentation=: the name of a PNG file"),
     ],
 )
 def test_augmentation_that_does_not_go_together(arguments, message):
