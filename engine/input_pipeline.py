@@ -98,8 +98,7 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     """
     samples = epoch_size(dataset, config)
     copies = Copies.of(dataset, config.labels_offset) if config.oversample else None
-    # A copy has the number copy x records + index, so that the first ones have their index.
-    numbers = dataset.num_samples * (copies.most if copies else 1)
+    numbers = _numbers(dataset, copies)
     position = tf.train.get_global_step() * config.batch_size
     first_epoch, seen = position // samples, position % samples
 
@@ -129,6 +128,14 @@ def training_batch(dataset: LoadedSplit, config: Any) -> Batch:
     return _batch(examples.batch(config.batch_size, drop_remainder=True), dataset, config)
 
 
+def _numbers(dataset: LoadedSplit, copies: Copies | None) -> int:
+    """How many numbers an epoch has for its pictures.
+
+    A copy has the number copy x records + index, so that the first ones have their index.
+    """
+    return dataset.num_samples * (copies.most if copies else 1)
+
+
 def evaluation_batch(dataset: LoadedSplit, config: Any) -> Batch:
     """One pass over a split in its stored order; the last batch holds what is left.
 
@@ -152,17 +159,20 @@ def evaluation_batch(dataset: LoadedSplit, config: Any) -> Batch:
 def first_pictures(dataset: LoadedSplit, config: Any, count: int, is_training: bool) -> Batch:
     """One batch of the first pictures of a split, in its stored order, to be looked at.
 
-    In training they are what an epoch is fed of these records: that of the global step's number.
+    In training they are what an epoch is fed of these records, the first time with --oversample:
+    that of the global step's number.
 
     Args:
         dataset: the split to read.
-        config: read here: train_image_size, and what `_example_of_record` reads.
+        config: read here: train_image_size, oversample, labels_offset, and what
+            `_example_of_record` reads.
         count: pictures, or as many as there are.
         is_training: whether as in training, or as in evaluation.
     """
     sizes = _Sizes([config.train_image_size], [])
     example = _example_of_record(dataset, sizes, config, is_training)
-    first = tf.train.get_global_step() * epoch_size(dataset, config)
+    copies = Copies.of(dataset, config.labels_offset) if config.oversample else None
+    first = tf.train.get_global_step() * _numbers(dataset, copies)
 
     @tf.autograph.experimental.do_not_convert
     def example_of(index: tf.Tensor, serialized: tf.Tensor) -> tuple:

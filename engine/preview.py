@@ -14,7 +14,7 @@ from core import files
 from core.compat import tf
 from core.errors import MachineError
 from datasets.spec import LoadedSplit
-from engine import input_pipeline, mixing, training
+from engine import input_pipeline, mixing, sessions
 from preprocessing import preprocessing_factory
 
 ROWS = 8  # pictures
@@ -40,7 +40,7 @@ def write(path: str, dataset: LoadedSplit, config: Any) -> None:
         path: where to; ends in .png.
         dataset: the split.
         config: read here: preprocessing_name, labels_offset, and what
-            `input_pipeline.first_pictures`, `mixing.mixed` and `training.session` read.
+            `input_pipeline.first_pictures`, `mixing.mixed` and `sessions.session` read.
 
     Raises:
         DataError: a record is damaged; file and record are named.
@@ -63,7 +63,7 @@ def _columns(dataset: LoadedSplit, config: Any) -> tuple[list[np.ndarray], np.nd
     """Pictures of evaluation and of each epoch, float32 [N, size, size, channels]; labels [N]."""
     with (
         tf.Graph().as_default(),
-        training.session(config) as session,
+        sessions.session(config) as session,
         input_pipeline.damage_named(dataset, config.labels_offset),
     ):
         epoch = tf.train.create_global_step()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.compat import tf
-from engine import losses, training
+from engine import losses, sessions
 
 LABELS = np.array([0, 2, 1, 1])
 # The third picture is half of class 1, the rest of 0 and 2, as mixing makes them.
@@ -129,7 +129,7 @@ def test_mixed_precision_leaves_the_loss_in_full_precision(configured):
             found = losses.cross_entropy(targets, inputs @ kernel, config, weights)
             # A step: what lies between two products is what would be rounded.
             slope = tf.gradients(found, kernel)[0]
-            with tf.Session(config=training.session_config(config)) as session:
+            with tf.Session(config=sessions.session_config(config)) as session:
                 feeds = {inputs: np.concatenate(halves, axis=1), kernel: np.vstack([np.eye(3)] * 2)}
                 value, _ = session.run((found, slope), feeds)
         assert value == pytest.approx(expected(MIXED, logits, weights, gamma, 0), rel=1e-6)
