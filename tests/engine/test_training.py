@@ -107,24 +107,15 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
 def test_a_resumed_run_is_the_uninterrupted_one_with_all_of_fine_tuning(
     assert_resumes, finished_run
 ):
-    """Stopped while the head is trained alone, and where that ends."""
+    """Stopped between two updates of the head alone, where that ends, and between two of more."""
     flags = (
-        *("--model_name=mobilenet_v1_025", "--train_image_size=16", "--optimizer=adam"),
-        *(f"--checkpoint_path={finished_run('mobilenet_v1_025')}", "--freeze_batch_norm"),
-        *("--head_units=16", "--head_dropout=0.3", "--head_only_steps=4"),
-        *("--unfreeze_last_n_layers=3", "--layer_decay=0.7", "--finetune_learning_rate=0.001"),
-        *("--learning_rate_decay_type=cosine", "--num_epochs_per_decay=2"),
-        *("--moving_average_decay=0.9", "--decoupled_weight_decay=0.1"),
+        *("--model_name=cifarnet", f"--checkpoint_path={finished_run('cifarnet')}"),
+        *("--head_units=16", "--head_dropout=0.3", "--head_only_steps=4", "--accumulate_steps=2"),
+        *("--unfreeze_last_n_layers=2", "--layer_decay=0.7", "--finetune_learning_rate=0.001"),
+        *("--learning_rate_decay_type=cosine", "--num_epochs_per_decay=2", "--optimizer=adam"),
+        *("--moving_average_decay=0.9", "--decoupled_weight_decay=0.1", "--clip_gradient_norm=1"),
     )
-    assert_resumes(flags, [2, 4, 6])
-
-
-def test_a_resumed_run_is_the_uninterrupted_one_between_two_updates(assert_resumes):
-    flags = (
-        *("--model_name=cifarnet", "--optimizer=momentum", "--moving_average_decay=0.9"),
-        *("--accumulate_steps=3", "--head_only_steps=3", "--clip_gradient_norm=1"),
-    )
-    assert_resumes(flags, [1, 3, 5, 7])
+    assert_resumes(flags, [1, 4, 5, 7])
 
 
 def test_accumulated_steps_are_those_of_a_larger_batch(make_dataset, train, variables_of, tmp_path):
@@ -142,7 +133,7 @@ def test_accumulated_steps_are_those_of_a_larger_batch(make_dataset, train, vari
         found[batch, accumulate] = variables_of(directory / f"model.ckpt-{steps}")
     start = variables_of(tmp_path / "4_4" / "model.ckpt-0")
     for name, expected in found[16, 1].items():
-        if name != "global_step":
+        if name.startswith("LeNet/"):
             moved = np.abs(expected - start[name]).max()
             np.testing.assert_allclose(found[4, 4][name], expected, rtol=0, atol=1e-4 * moved)
             assert np.abs(found[4, 1][name] - expected).max() > 1e-2 * moved

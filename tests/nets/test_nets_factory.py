@@ -224,37 +224,36 @@ def test_listing_the_nets_does_not_import_tensorflow():
     assert output.stdout.split() == [*EXPECTED, "False"]
 
 
-def _variables():
-    return [(v.op.name, v.shape.as_list()) for v in tf.global_variables()]
-
-
 @pytest.mark.parametrize("name", ["inception_v1", "resnet_v1_50", "mobilenet_v1_025"])
 def test_frozen_batch_norm(name):
     """No updates, no gamma or beta to train, and in training the outputs of inference."""
-    images = np.random.RandomState(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    found = {}
-    for is_training in (True, False):
-        with tf.Graph().as_default(), tf.Session() as session:
-            arguments = {"is_training": is_training, "freeze_batch_norm": is_training}
-            net = get_network_fn(name, 10, **arguments)
-            dropout = {} if name.startswith("resnet") else {"dropout_keep_prob": 1.0}
-            logits, _ = net(tf.constant(images), **dropout)
-            assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-            trainable = {v.op.name for v in tf.trainable_variables()}
-            session.run(tf.global_variables_initializer())
-            for number, variable in enumerate(tf.global_variables()):
-                noise = np.random.RandomState(number)
-                shape = variable.shape.as_list()
-                near_one = "variance" in variable.op.name or "gamma" in variable.op.name
-                scale = 0.1 if "BatchNorm" in variable.op.name else np.prod(shape[:-1]) ** -0.5
-                value = noise.normal(size=shape) * scale + near_one
-                variable.load(value.astype(np.float32), session)
-            found[is_training] = (_variables(), trainable, session.run(logits))
-    frozen, plain = found[True], found[False]
-    assert frozen[0] == plain[0]
-    assert frozen[1] == {name for name in plain[1] if "BatchNorm" not in name}
-    assert len(frozen[1]) < len(plain[1])
-    np.testing.assert_allclose(frozen[2], plain[2], rtol=1e-4, atol=1e-5)
+    images = np.random.RandomState(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    small = {"depth_multiplier": 0.1}
+    dropout = {} if name.startswith("resnet") else {"dropout_keep_prob": 1.0}
+    with tf.Graph().as_default(), tf.Session() as session:
+        training = get_network_fn(name, 10, is_training=True, freeze_batch_norm=True)
+        frozen, _ = training(tf.constant(images), **small, **dropout)
+        assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        variables = tf.global_variables()
+        assert len(variables) == EXPECTED[name][1]
+        norms = {v.op.name for v in variables if "BatchNorm" in v.op.name}
+        trainable = {v.op.name for v in tf.trainable_variables()}
+        assert trainable == {v.op.name for v in variables} - norms
+        plain, _ = get_network_fn(name, 10)(tf.constant(images), reuse=True, **small)
+        assert tf.global_variables() == variables
+        values = {}
+        for number, variable in enumerate(variables):
+            shape, is_norm = variable.shape.as_list(), variable.op.name in norms
+            is_depthwise = variable.op.name.endswith("depthwise_weights")
+            inputs = np.prod(shape[: 2 if is_depthwise else -1])
+            scale = 0.1 if is_norm else inputs**-0.5
+            near_one = variable.op.name.endswith(("variance", "gamma"))
+            noise = np.random.RandomState(number).normal(size=shape)
+            values[variable.initializer.inputs[1]] = noise * scale + near_one
+        session.run([variable.initializer for variable in variables], values)
+        frozen, plain = session.run([frozen, plain])
+    assert not np.array_equal(plain[0], plain[1])  # the pictures have a part in them
+    np.testing.assert_allclose(frozen, plain, rtol=1e-4, atol=1e-5)
 
 
 def test_a_net_without_batch_norm_to_freeze():
