@@ -28,6 +28,12 @@ class Group:
         """Defines a string flag."""
         self._define(flags.ArgumentParser(), name, default, help_)
 
+    def strings(self, name: str, help_: str) -> None:
+        """Defines a string flag that may be given several times: its value is a list of them."""
+        flags.DEFINE_multi_string(
+            name, [], help_, flag_values=self._flag_values, module_name=self._heading
+        )
+
     def integer(
         self,
         name: str,
@@ -112,7 +118,7 @@ def read_command_line(flag_values: flags.FlagValues, argv: Sequence[str]) -> Non
             raise FlagError(f"not UTF-8: {argument!a}", remedy="rename the file or directory")
     try:
         rest = flag_values(list(argv))[1:]
-    except (flags.Error, UnicodeDecodeError) as error:  # the latter by a --flagfile
+    except (flags.Error, ValueError) as error:  # the latter: no UTF-8 in a --flagfile, --noflag=1
         what, _, suggestion = str(error).partition(" Did you mean:")
         suggestion = suggestion.strip(" ?")
         remedy = f"did you mean --{suggestion}?" if suggestion else "see --help"

@@ -37,12 +37,15 @@ def cold_start() -> str:
     return f"{seconds_since_start():.1f} s, with {resident_bytes() / 1e6:.0f} MB of memory"
 
 
-def end_with(parent: int) -> None:
-    """Has this process killed as soon as the one that started it has ended, however that ended.
+def end_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Has this process signalled as soon as the one that started it has ended, however that ended.
+
+    It stays so when this process executes another program.
 
     Args:
         parent: the id of that one.
+        number: of the signal.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it had ended before
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)

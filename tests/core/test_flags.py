@@ -56,6 +56,20 @@ def test_given_holds_what_was_given_by_hand_even_if_it_is_the_default():
     assert parse("--count=5", "--name=").given == {"count", "name"}
 
 
+def test_a_flag_that_may_be_given_several_times():
+    def define(flag_values):
+        flags.Group("Data", flag_values).strings("name", "Which ones.")
+
+    assert flags.parse(define, []).name == []
+    config = flags.parse(define, ["--name=a;b", "--name=c d"])
+    assert (config.name, config.given) == (["a;b", "c d"], {"name"})
+
+
+def test_a_negated_flag_takes_no_value():
+    with pytest.raises(FlagError, match="--nofast=true does not take an argument"):
+        parse("--nofast=true")
+
+
 def test_the_last_of_two_values_counts():
     assert parse("--count=2", "--count=3").count == 3
 

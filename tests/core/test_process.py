@@ -1,6 +1,9 @@
 import re
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from core import process
 
@@ -42,3 +45,25 @@ def test_peak_memory_is_kept_when_it_is_freed():
 
 def test_both_are_told_in_a_few_words():
     assert re.fullmatch(r"\d+\.\d s, with \d+ MB of memory", process.cold_start())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_child_is_signalled_when_its_parent_is_killed(number):
+    child = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('told', flush=True), os._exit(0)))\n"
+        "print('begun', flush=True)\n"
+        "time.sleep(60)"
+    )
+    # It stays so although the child executes another program.
+    parent = (
+        "import functools, os, subprocess, sys\nfrom core import process\n"
+        f"end = functools.partial(process.end_with, os.getpid(), {int(number)})\n"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[1]], preexec_fn=end).wait()"
+    )
+    command = [sys.executable, "-c", parent, child]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout.readline() == "begun\n"
+        started.kill()
+        said = started.stdout.read()  # to the end: both have closed it
+    assert said == ("told\n" if number == signal.SIGTERM else "")
