@@ -197,14 +197,14 @@ def check_fits(path: str, variables: dict[str, tf.Variable], config: Any) -> lis
         )
     here = {name: variable.shape.as_list() for name, variable in variables.items()}
     wrong = [name for name in here if shapes.get(name, here[name]) != here[name]]
-    logits = model.head_names(list(variables), config)[-1:]
-    if logits and logits[0] in wrong:
-        there, ours = shapes[logits[0]], here[logits[0]]
-        raise FlagError(
-            f"the checkpoint has {there[-1]} classes, the dataset {ours[-1]}",
-            where=path,
-            remedy="check --dataset_name and --labels_offset",
-        )
+    for name in model.head_names(wrong, config)[-1:]:
+        there, ours = shapes[name][-1], here[name][-1]
+        if there != ours:
+            raise FlagError(
+                f"the checkpoint has {there} classes, the dataset {ours}",
+                where=path,
+                remedy="check --dataset_name and --labels_offset",
+            )
     for name in wrong:
         there, ours = shapes[name], here[name]
         raise FlagError(

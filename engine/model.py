@@ -1,7 +1,7 @@
 """The classifier: a net, its losses and its predictions."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from core.compat import slim, tf
@@ -150,10 +150,10 @@ def head_scopes(config: Any) -> tuple[str, ...]:
     return (own_head.SCOPE,) if config.head_units else NETS[config.model_name].head_scopes
 
 
-def head_names(names: Sequence[str], config: Any) -> list[str]:
-    """Those names of variables that are in the `head_scopes`, the logits' last."""
+def head_names(names: Iterable[str], config: Any) -> list[str]:
+    """Those names of variables that are in the `head_scopes`, sorted: the logits' come last."""
     scopes = tuple(f"{scope}/" for scope in head_scopes(config))
-    return [name for name in names if name.startswith(scopes)]
+    return sorted(name for name in names if name.startswith(scopes))
 
 
 def variables_to_restore(moving_average_decay: float | None) -> dict[str, tf.Variable]:

@@ -121,7 +121,7 @@ def _warm_start(path: str, before: Run | None, run: Run | None, config: Any) -> 
         flags.scopes(config.checkpoint_exclude_scopes),
         "--checkpoint_exclude_scopes",
     )
-    head = [name for name in model.head_names(list(variables), config) if name not in excluded]
+    head = [name for name in model.head_names(variables, config) if name not in excluded]
     why = _why_new({name: variables[name] for name in head}, path, before, run)
     if why:
         logging.info("The head %s is new: %s", ", ".join(model.head_scopes(config)), why)
@@ -175,10 +175,10 @@ def _why_new(
     if not here.keys() & shapes.keys():
         return "the checkpoint has none of this name" if here else None
     wrong = [name for name in here if shapes.get(name, here[name]) != here[name]]
-    last = list(here)[-1]
-    if last in wrong:
-        return f"the checkpoint has {shapes[last][-1]} classes, this run {here[last][-1]}"
     if wrong:
+        classes = [sizes[wrong[-1]][-1] for sizes in (shapes, here)]
+        if classes[0] != classes[1]:
+            return f"the checkpoint has {classes[0]} classes, this run {classes[1]}"
         return f"{wrong[0]} is {shapes[wrong[0]]} in the checkpoint, {here[wrong[0]]} in this run"
     if before and run and _outputs(before) != _outputs(run):
         return f"the checkpoint's classes are {_shown(before)}, those of this run {_shown(run)}"

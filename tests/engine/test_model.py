@@ -238,3 +238,14 @@ def test_batch_norm_is_frozen_by_its_flag(build):
         build("--model_name=mobilenet_v1_025", "--freeze_batch_norm", size=16)
         assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         assert not [v for v in tf.trainable_variables() if "BatchNorm" in v.op.name]
+
+
+def test_the_names_of_a_head_end_with_those_of_the_logits(configured):
+    averages = [f"Head/{name}/weights/ExponentialMovingAverage" for name in ("logits", "hidden")]
+    names = ["LeNet/fc4/weights", "Head/logits/biases", *averages, "Header/weights"]
+    assert model.head_names(names, configured("--head_units=5")) == [
+        averages[1],
+        names[1],
+        averages[0],
+    ]
+    assert model.head_names(names, configured()) == names[:1]

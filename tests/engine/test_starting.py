@@ -205,7 +205,7 @@ def run_with_head(make_dataset, train, tmp_path_factory):
     [
         (0, 6, "Head is new: the checkpoint has none of this name"),
         (6, 0, "LeNet/fc4 is new: the checkpoint has none of this name"),
-        (6, 5, "Head is new: Head/hidden/weights is [1024, 6] in the checkpoint, [1024, 5] in"),
+        (6, 5, "Head is new: Head/hidden/biases is [6] in the checkpoint, [5] in this run"),
         (6, 6, None),
     ],
 )
