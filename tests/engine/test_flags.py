@@ -259,4 +259,4 @@ def test_recipes_are_flagfiles_of_the_training(recipe, monkeypatch):
     config = core_flags.parse(flags.define_training, [f"--flagfile={recipe}", "--dataset_dir=D"])
     if "model_name" in config.given:
         flags.check_training(config)
-        assert config.max_number_of_steps
+        assert config.max_number_of_steps or config.max_number_of_epochs

@@ -114,8 +114,9 @@ def test_columns(logs):
     assert [info.name for info in experiment.hparam_infos[:5]] == first
     metrics = [(info.name.group, info.name.tag) for info in experiment.metric_infos]
     assert metrics[:5] == [
-        *(("eval", "accuracy"), ("eval", "loss"), ("eval", "eval/f1_macro")),
-        *(("", "loss"), ("", "accuracy")),
+        *(("eval", "accuracy"), ("eval", "loss")),
+        *(("validation", "accuracy"), ("validation", "loss")),
+        ("eval", "eval/f1_macro"),
     ]
     assert {tag for group, tag in metrics if group} == set(EVALUATION)
 
