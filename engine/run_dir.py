@@ -20,12 +20,14 @@ import numpy as np
 from absl import logging
 
 from core import files, processor
+from core import flags as core_flags
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
 from engine import (
     checkpoint_writer,
     checkpoints,
+    flags,
     hdf5,
     history,
     imbalance,
@@ -115,12 +117,20 @@ def describe(dataset: LoadedSplit, config: Any) -> Run:
     """What run.json will say of a run on that dataset.
 
     Raises:
-        FlagError: --labels_offset leaves no two classes, or --batch_size is more than the split.
+        FlagError: --labels_offset leaves no two classes, --batch_size is more than the split, or
+            --accumulate_steps more than all steps.
     """
     if config.batch_size > dataset.num_samples:
         raise FlagError(
             f"--batch_size={config.batch_size} is more than the {dataset.num_samples} pictures of "
             f"the {dataset.split} split",
+            remedy="lower it",
+        )
+    steps = config.max_number_of_steps
+    if steps and config.accumulate_steps > steps:
+        raise FlagError(
+            f"--accumulate_steps={config.accumulate_steps} is more than the {steps} steps of the "
+            "run, none of which would have new weights",
             remedy="lower it",
         )
     run = Run(
@@ -319,10 +329,9 @@ def _changes(
     Raises:
         FlagError: a flag or the data differ, and the flag that allows it is not set.
     """
-    old, new = before.get("settings", {}), now["settings"]
-    settings = {
-        name: [old[name], new[name]] for name in new if old.get(name, new[name]) != new[name]
-    }
+    new = now["settings"]
+    old = _without_newer_flags() | before["settings"] if "settings" in before else new
+    settings = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
     for name, (was, is_now) in settings.items():
         if not config.allow_config_change:
             raise FlagError(
@@ -342,6 +351,11 @@ def _changes(
             remedy="pass the same data, or --allow_dataset_change to go on with these",
         )
     return settings | {"dataset": [old, new]}
+
+
+def _without_newer_flags() -> dict[str, Any]:
+    """What flags are in a run that began before they were there: their defaults."""
+    return dataclasses.asdict(core_flags.parse(flags.define_training, []))
 
 
 def _apart(value: Any, other: Any) -> Any:
@@ -405,13 +419,17 @@ def _git_commit() -> str | None:
 
 
 def _flagfile(config: Any) -> str:
-    """The flags of a run in the form that --flagfile reads; flags without a value are left out."""
+    """The flags of a run in the form that --flagfile reads; flags without a value are left out.
+
+    Left out is also what follows from other flags: so they can be given anew beside the file.
+    """
+    settled_here = {*_THREADS, *(["max_number_of_steps"] if config.max_number_of_epochs else [])}
     lines = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        of_this_machine = field.name in _THREADS and field.name not in config.given
         once = ("given", "debug", "allow_config_change", "allow_dataset_change")
-        if field.name in once or value is None or of_this_machine:
+        follows = field.name in settled_here - config.given
+        if field.name in once or value is None or follows:
             continue
         if isinstance(value, bool):
             lines.append(f"--{'' if value else 'no'}{field.name}")

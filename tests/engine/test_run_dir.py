@@ -115,6 +115,15 @@ def test_values_survive_flags_txt(described, tmp_path, argument, attribute, valu
     assert getattr(again, attribute) == value
 
 
+def test_steps_that_follow_from_epochs_can_be_given_anew(described, configured, tmp_path):
+    run, dataset, config = described(f"--train_dir={tmp_path}", "--max_number_of_epochs=2")
+    assert config.max_number_of_steps == 5  # 10 pictures in batches of 4
+    with run_dir.opened(run, dataset, config):
+        pass
+    longer = configured(f"--flagfile={tmp_path}/flags.txt", "--max_number_of_epochs=4")
+    assert run_dir.settled(dataset, longer).max_number_of_steps == 10
+
+
 def test_read_gives_back_what_was_described(described, tmp_path):
     run, dataset, config = described(f"--train_dir={tmp_path}")
     with run_dir.opened(run, dataset, config) as directory:
@@ -147,6 +156,13 @@ def test_a_batch_larger_than_the_split(described):
         FlagError, match="--batch_size=11 is more than the 10 pictures of the train"
     ):
         described("--batch_size=11")
+
+
+def test_more_steps_to_accumulate_than_steps(described):
+    described("--accumulate_steps=5", "--max_number_of_epochs=2")
+    message = "--accumulate_steps=6 is more than the 5 steps of the run"
+    with pytest.raises(FlagError, match=message):
+        described("--accumulate_steps=6", "--max_number_of_epochs=2")
 
 
 def test_too_few_classes(described):
@@ -232,6 +248,20 @@ def test_a_change_of_the_training_has_to_be_allowed(
         pass
     changes = json.loads((directory / "run.json").read_text())["changes"]
     assert changes == [{"step": 7, name: [before, now]}]
+
+
+def test_a_flag_that_a_run_is_older_than_had_its_default(described, copied_run):
+    directory = copied_run("lenet")
+    content = json.loads((directory / "run.json").read_text())
+    del content["settings"]["focal_gamma"]
+    (directory / "run.json").write_text(json.dumps(content))
+    given = (f"--train_dir={directory}", "--optimizer=sgd", *SAME)
+    message = "--focal_gamma was 0.0 in the run so far, now it is 2.0"
+    other = run_dir.opened(*described(*given, "--focal_gamma=2"))
+    with pytest.raises(FlagError, match=message), other:
+        pass
+    with run_dir.opened(*described(*given)):
+        pass
 
 
 def test_a_change_of_the_data_has_to_be_allowed(described, copied_run, make_dataset):
