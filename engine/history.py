@@ -40,6 +40,7 @@ class State(NamedTuple):
         waited: validations since then.
         plateau_waited: validations since then, or since the learning rate was lowered.
         factor: by which plateaus have lowered the learning rate.
+        metric: --best_metric, by its number among METRICS.
     """
 
     row: float = 0.0
@@ -53,6 +54,7 @@ class State(NamedTuple):
     waited: float = 0.0
     plateau_waited: float = 0.0
     factor: float = 1.0
+    metric: float = 0.0
 
 
 def validated(state: State, step: int, value: float | None, config: Any) -> State:
@@ -83,6 +85,15 @@ def validated(state: State, step: int, value: float | None, config: Any) -> Stat
     return state
 
 
+def measured(state: State, config: Any) -> State:
+    """A state as --best_metric counts; values of another metric are no measure, and forgotten."""
+    metric = float(METRICS.index(config.best_metric))
+    if state.metric == metric:
+        return state
+    kept = ("row", "steps", "loss", "accuracy", "factor")
+    return State(**{name: getattr(state, name) for name in kept}, metric=metric)
+
+
 def _gain(value: float, than: float, config: Any) -> float:
     """By how much a value of --best_metric is better than another."""
     return than - value if config.best_metric == "loss" else value - than
@@ -96,7 +107,7 @@ def stops_early(state: State, config: Any) -> bool:
 def stopped_early(checkpoint: str, config: Any) -> bool:
     """The same of a checkpoint of a run; CheckpointError if it is damaged."""
     values = checkpoints.value(checkpoint, checkpoints.HISTORY)
-    return values is not None and stops_early(State(*values.tolist()), config)
+    return values is not None and stops_early(measured(State(*values.tolist()), config), config)
 
 
 class History:
@@ -119,12 +130,12 @@ class History:
             checkpoints.HISTORY, initializer=np.array(State(), np.float64), trainable=False
         )
         self.factor = tf.cast(self._variable[State._fields.index("factor")], tf.float32)
-        self.state = State()
+        self.state = measured(State(), config)
         self.rows: list[list[str]] = []
 
     def restart(self, session: tf.Session) -> None:
         """Goes on from what the session's variable says; rows beyond that are lost."""
-        self.state = State(*session.run(self._variable).tolist())
+        self.state = measured(State(*session.run(self._variable).tolist()), self._config)
         self.rows = [row for row in read(self._path) if int(row[0]) <= self.state.row]
 
     def store(self, session: tf.Session) -> None:
@@ -166,9 +177,11 @@ class History:
                 there was no validation.
         """
         state, due = self.state, self.is_due(step)
-        steps = max(state.steps, 1)
         epoch = step * self._config.batch_size / self._epoch_size
-        numbers = [epoch, learning_rate, state.loss / steps, state.accuracy / steps]
+        sums = (state.loss, state.accuracy)
+        # None were counted by a run that had no history, if its next one begins with a row.
+        means = [sum_ / state.steps if state.steps else None for sum_ in sums]
+        numbers = [epoch, learning_rate, *means]
         numbers += [(scores or {}).get(name) for name in METRICS]
         # Digits enough to give the same number when they are read.
         self.rows.append([str(step), *("" if n is None else repr(float(n)) for n in numbers)])

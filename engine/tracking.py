@@ -125,11 +125,10 @@ class Tracker:
         state, metric = self._record.state, self._config.best_metric
         numbers = {name: value for name, value in scores.items() if value is not None}
         logging.info(
-            "validation at step %d: %s; best %s at step %d",
+            "validation at step %d: %s; %s",
             step,
             ", ".join(f"{name} = {value:.4f}" for name, value in numbers.items()),
-            metric,
-            state.best_step,
+            f"best {metric} at step {state.best_step:.0f}" if state.best_step else f"no {metric}",
         )
         if state.factor != factor:
             logging.info("No better %s for a while: learning rate x %g", metric, state.factor)

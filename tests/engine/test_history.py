@@ -138,6 +138,12 @@ def test_rows(made, tmp_path):
     assert (record.state.row, record.state.steps, record.state.waited) == (4, 0, 0)
 
 
+def test_a_row_before_any_step_has_no_means(made):
+    record = made(8)
+    record.end_row(2, 0.1, None)  # a run that had no history goes on from there
+    assert record.rows == [["2", "1.0", "0.1", *[""] * 7]]
+
+
 def test_the_last_row_counts_for_the_best_and_for_nothing_else(made):
     record = made(8)
     record.add(2.0, 0.5)
@@ -170,6 +176,14 @@ def test_a_checkpoint_holds_the_state_and_takes_later_rows_back(tmp_path):
         record.restart(session)
         assert record.state == saved
         assert [row[0] for row in record.rows] == ["2", "4", "6"]
+
+
+def test_values_of_another_metric_are_no_measure():
+    state = after([0.5, 0.4, 0.3])._replace(row=30.0, factor=0.1, metric=1.0)
+    assert history.measured(state, settings()) == state
+    by_loss = history.measured(state, settings(best_metric="loss"))
+    assert by_loss == State(row=30.0, factor=0.1)  # loss is the first of all metrics
+    assert history.validated(by_loss, 40, 0.9, settings(best_metric="loss")).reference == 0.9
 
 
 @pytest.mark.parametrize("content", [b"", b"step\n1\n", b"\xff\xfe", b"a,b\n1,2\n"])
