@@ -10,10 +10,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from core import flags as core_flags
 from core.compat import tf
+from core.errors import FlagError
 from datasets.spec import LoadedSplit
-from engine import evaluation, flags, input_pipeline, metrics, model, sessions
+from engine import evaluation, flags, imbalance, input_pipeline, metrics, model, sessions
 from engine.scores import Scores
 
 # The metrics of a validation by their names in --best_metric, with those of `metrics.compute`.
@@ -24,6 +27,7 @@ METRICS = {
     "f1_macro": "f1_macro",
     "mcc": "mcc",
 }
+_OF_SEVERAL_CLASSES = ("balanced_accuracy", "mcc")
 
 
 class Validator:
@@ -35,9 +39,13 @@ class Validator:
 
     Attributes:
         weights: variables of the training that are validated.
+
+    Raises:
+        FlagError: --best_metric is not defined on the split.
     """
 
     def __init__(self, dataset: LoadedSplit, config: Any) -> None:
+        _check_metric(dataset, config)
         self._dataset, self._config = dataset, _of_evaluation(config)
         self._names = dataset.class_names[config.labels_offset :]
         trained = {variable.op.name: variable for variable in tf.global_variables()}
@@ -87,6 +95,16 @@ class Validator:
         """The METRICS of scores; None where one is not defined."""
         found = metrics.compute(scores, self._names, areas=False).values
         return {name: found[computed] for name, computed in METRICS.items()}
+
+
+def _check_metric(dataset: LoadedSplit, config: Any) -> None:
+    one_class = np.count_nonzero(imbalance.class_counts(dataset, config.labels_offset)) == 1
+    if one_class and config.best_metric in _OF_SEVERAL_CLASSES:
+        raise FlagError(
+            f"--best_metric={config.best_metric} is not defined on the {dataset.split} split, all "
+            "pictures of which are of one class",
+            remedy="pass another one",
+        )
 
 
 def _of_evaluation(config: Any) -> Any:

@@ -34,13 +34,18 @@ def validated(make_dataset, train, tmp_path):
     return validated
 
 
-@pytest.mark.parametrize("averages", [(), ("--moving_average_decay=0.5",)])
-def test_a_validation_is_an_evaluation(validated, evaluate, averages):
-    net = ("--model_name=mobilenet_v1_025", "--train_image_size=16", "--batch_norm_decay=0.5")
-    run = validated("run", 8, *net, *averages, "--save_interval_steps=1", "--keep_checkpoint_max=0")
+BATCH_NORM = ("--model_name=mobilenet_v1_025", "--train_image_size=16", "--batch_norm_decay=0.5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "looked_at"),
+    [(BATCH_NORM, ["8"]), (["--moving_average_decay=0.5"], ["3", "8"])],
+)
+def test_a_validation_is_an_evaluation(validated, evaluate, arguments, looked_at):
+    run = validated("run", 8, *arguments, "--save_interval_steps=1", "--keep_checkpoint_max=0")
     rows = rows_of(run)
     assert [row["step"] for row in rows] == ["3", "5", "8"]
-    for row in rows:
+    for row in (row for row in rows if row["step"] in looked_at):
         evaluate(run / f"model.ckpt-{row['step']}", "--dataset_split_name=test")
         found = json.loads((run / "eval" / "results.json").read_text())
         assert found["images"] == 9
@@ -244,6 +249,10 @@ def test_a_damaged_record_of_the_validation_split(make_dataset, train, tmp_path)
         (["--learning_rate_decay_type=plateau"], "plateau goes with validation"),
         (["--validation_split_name=nowhere"], "nowhere"),
         (
+            ["--learning_rate_decay_type=plateau", "--learning_rate=0.0001"],
+            "a plateau lowers no rate that begins with 0.0001: --end_learning_rate=0.0001",
+        ),
+        (
             [*VALIDATED, "--validate_every_n_steps=3", "--validate_every_n_epochs=3"],
             "say the same in two ways",
         ),
@@ -253,6 +262,14 @@ def test_flags_that_do_not_go_together(make_dataset, train, tmp_path, arguments,
     with pytest.raises(FlagError, match=message):
         train(make_dataset(), tmp_path / "run", "--max_number_of_steps=1", *arguments)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "mcc"])
+def test_a_metric_that_the_split_does_not_have(make_dataset, train, tmp_path, metric):
+    data = make_dataset(10, 1)
+    with pytest.raises(FlagError, match=f"{metric} is not defined on the test split"):
+        train(data, tmp_path, "--max_number_of_steps=1", *VALIDATED, f"--best_metric={metric}")
+    assert not checkpoints.steps(tmp_path)
 
 
 def test_a_full_disk_loses_no_step_that_was_saved(validated, no_file_beyond):
