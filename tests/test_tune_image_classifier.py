@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import tune_image_classifier
 from core import files
 from core import flags as core_flags
+from core.errors import ClassifierError, DataError, FlagError
 from engine import flags as training_flags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +49,11 @@ def timeless(directory):
 
 def started(arguments):
     return subprocess.Popen([sys.executable, ROOT / SCRIPT, *arguments], stderr=subprocess.PIPE)
+
+
+def tune(arguments):
+    """Runs the script's main in this process; its trials have their own in any case."""
+    tune_image_classifier.main(core_flags.parse(tune_image_classifier.define, arguments))
 
 
 def wait_for(path, process):
@@ -94,29 +101,28 @@ def test_what_a_study_leaves(study, tiny_dataset):
     }
 
 
-def test_a_study_that_has_all_its_trials(study, flags, run_script):
+def test_a_study_that_has_all_its_trials(study, flags, caplog):
     directory, _ = study
     before = rows(directory)
-    result = run_script(SCRIPT, *flags(directory, *SEARCH))
-    assert result.returncode == 0
-    assert "Nothing to do: " in result.stderr
+    caplog.set_level("INFO", logger="absl")
+    tune(flags(directory, *SEARCH))
+    assert "Nothing to do: " in caplog.text
     assert rows(directory) == before
-    other = run_script(SCRIPT, *flags(directory, *SEARCH, "--momentum=0.5"))
-    assert other.returncode == 2
-    assert other.stderr.startswith("error: --momentum was not given in the study so far, ")
+    with pytest.raises(FlagError, match=r"^--momentum was not given in the study so far, "):
+        tune(flags(directory, *SEARCH, "--momentum=0.5"))
 
 
-def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(study, flags, run_script, tmp_path):
-    process = started(flags(tmp_path, *SEARCH))
+def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(study, flags, tmp_path):
+    arguments = flags(tmp_path, *SEARCH, "--num_trials=1")
+    process = started(arguments)
     wait_for(tmp_path / "trial_0000" / "history.csv", process)
     process.kill()
     process.communicate()
-    result = run_script(SCRIPT, *flags(tmp_path, *SEARCH))
-    assert result.returncode == 0, result.stderr
+    tune(arguments)
     directory, _ = study
-    assert timeless(tmp_path) == timeless(directory)
-    for history in ("trial_0000/history.csv", "trial_0001/history.csv"):
-        assert (tmp_path / history).read_bytes() == (directory / history).read_bytes()
+    assert timeless(tmp_path) == timeless(directory)[:1]
+    history = "trial_0000/history.csv"
+    assert (tmp_path / history).read_bytes() == (directory / history).read_bytes()
 
 
 def test_trials_side_by_side_that_are_interrupted(flags, tmp_path):
@@ -158,12 +164,12 @@ def test_a_second_signal_ends_all_at_once(flags, tmp_path):
         time.sleep(0.02)
 
 
-def test_time_that_is_over(flags, run_script, tmp_path):
+def test_time_that_is_over(flags, tmp_path, caplog, capsys):
     endless = flags(tmp_path, *SEARCH, "--max_number_of_steps=1000000")
-    result = run_script(SCRIPT, *endless, "--timeout_minutes=0.01")
-    assert result.returncode == 0, result.stderr
-    assert "--timeout_minutes=0.01 are over" in result.stderr
-    assert result.stdout == "1 unfinished\n"
+    caplog.set_level("INFO", logger="absl")
+    tune([*endless, "--timeout_minutes=0.01"])
+    assert "--timeout_minutes=0.01 are over" in caplog.text
+    assert capsys.readouterr().out == "1 unfinished\n"
     assert not files.is_locked(tmp_path / "trial_0000")
 
 
@@ -174,12 +180,13 @@ def test_time_that_is_over(flags, run_script, tmp_path):
         ("batch_size choice 40", 2, "--batch_size=40 is more than the 36 pictures of .* split .*"),
     ],
 )
-def test_trials_that_all_fail(flags, run_script, tmp_path, search, code, reason):
+def test_trials_that_all_fail(flags, tmp_path, search, code, reason):
     arguments = [one for one in flags(tmp_path) if not one.startswith("--batch_size")]
-    result = run_script(SCRIPT, *arguments, f"--search={search}", "--num_trials=1")
-    assert result.returncode == code
-    last = result.stderr.splitlines()[-1]
-    assert re.fullmatch(f"error: (no trial is complete; )?trial 0: {reason}", last)
+    with pytest.raises(ClassifierError) as error:
+        tune([*arguments, f"--search={search}", "--num_trials=1"])
+    assert error.value.exit_code == code
+    last = str(error.value)
+    assert re.fullmatch(f"(no trial is complete; )?trial 0: {reason}", last)
     assert str(tmp_path / "trial_0000" / "log.txt") in last
     (row,) = rows(tmp_path)
     assert row["state"] == "failed"
@@ -187,17 +194,14 @@ def test_trials_that_all_fail(flags, run_script, tmp_path, search, code, reason)
     assert not [*(tmp_path / "trial_0000").glob(CHECKPOINTS)]
 
 
-def test_damaged_data_end_the_study_and_not_the_trial(flags, run_script, tiny_dataset, tmp_path):
+def test_damaged_data_end_the_study_and_not_the_trial(flags, tiny_dataset, tmp_path):
     data = Path(shutil.copytree(tiny_dataset, tmp_path / "data"))
     shard = sorted(data.glob("tiny_train*.tfrecord"))[0]
     whole = shard.read_bytes()
     shard.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     arguments = flags(tmp_path / "study", *SEARCH, "--num_trials=1", dataset_dir=data)
-    result = run_script(SCRIPT, *arguments)
-    assert result.returncode == 3
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("error: trial 0: ")
-    assert str(shard) in last
+    with pytest.raises(DataError, match="^trial 0: .*" + re.escape(str(shard))):
+        tune(arguments)
     assert [row["state"] for row in rows(tmp_path / "study")] == ["unfinished"]
 
 
@@ -217,18 +221,24 @@ def test_damaged_data_end_the_study_and_not_the_trial(flags, run_script, tiny_da
         (["--search=optimizer choice adam", "--dataset_dir=none"], "no such directory (none) - "),
     ],
 )
-def test_bad_flags_are_told_before_any_trial(flags, run_script, tmp_path, arguments, message):
+def test_bad_flags_are_told_before_any_trial(flags, tmp_path, arguments, message):
     search = [] if "--search" in arguments[0] else ["--search=momentum uniform 0 1"]
-    result = run_script(SCRIPT, *flags(tmp_path / "study", *search, *arguments))
-    assert result.returncode == 2
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith(f"error: {message}")
+    with pytest.raises(ClassifierError) as error:
+        tune(flags(tmp_path / "study", *search, *arguments))
+    assert error.value.exit_code == 2
+    assert str(error.value).startswith(message)
     assert not (tmp_path / "study").exists()
 
 
-def test_trials_that_would_never_end(flags, run_script, tmp_path):
-    arguments = [one for one in flags(tmp_path) if not one.startswith("--max_number_of_steps")]
-    result = run_script(SCRIPT, *arguments, "--search=momentum uniform 0 1")
+def test_an_error_is_one_line(flags, run_script, tmp_path):
+    result = run_script(SCRIPT, *flags(tmp_path / "study", "--search=momentum uniform 0 2"))
     assert result.returncode == 2
-    assert "trials would train until they are stopped" in result.stderr
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: flag --momentum=2.0: ")
+
+
+def test_trials_that_would_never_end(flags, tmp_path):
+    arguments = [one for one in flags(tmp_path) if not one.startswith("--max_number_of_steps")]
+    with pytest.raises(FlagError, match="trials would train until they are stopped"):
+        tune([*arguments, "--search=momentum uniform 0 1"])
