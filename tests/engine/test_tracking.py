@@ -12,7 +12,7 @@ import pytest
 
 from core.compat import tf
 from core.errors import DataError, FlagError, MachineError, Stopped
-from engine import checkpoints, validation
+from engine import checkpoints, run_dir, validation
 
 VALIDATED = ("--validation_split_name=test", "--optimizer=adam", "--learning_rate=0.003")
 
@@ -183,14 +183,16 @@ def test_a_run_of_before_there_was_a_history_goes_on(validated, variables_of, tm
     assert [row["step"] for row in rows_of(old)] == ["3", "5"]
 
 
-def test_epochs_beside_steps(make_dataset, train, tmp_path):
-    for name, arguments, reached in (
-        ("epochs", ["--max_number_of_epochs=2"], 5),  # 20 pictures in batches of 4
-        ("more", ["--max_number_of_epochs=1.3"], 4),  # 13
-        ("steps", ["--max_number_of_epochs=2", "--max_number_of_steps=3"], 3),
+def test_epochs_beside_steps(make_dataset, load, configured, train, tmp_path):
+    for arguments, steps in (
+        (["--max_number_of_epochs=2"], 5),  # 20 pictures in batches of 4
+        (["--max_number_of_epochs=1.3"], 4),  # 13
+        (["--max_number_of_epochs=2", "--max_number_of_steps=3"], 3),
     ):
-        train(make_dataset(), tmp_path / name, *arguments)
-        assert checkpoints.steps(tmp_path / name)[-1] == reached
+        config = configured(f"--train_dir={tmp_path}", *arguments)
+        assert run_dir.settled(load(make_dataset()), config).max_number_of_steps == steps
+    train(make_dataset(), tmp_path, "--max_number_of_epochs=1.3")
+    assert checkpoints.steps(tmp_path)[-1] == 4
 
 
 def test_without_validation_there_is_a_row_per_epoch_and_no_best(finished_run):
