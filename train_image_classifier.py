@@ -47,7 +47,7 @@ def main(config: Any) -> None:
     if run_dir.finished(config):
         return
     class_weights = imbalance.class_weights(dataset, config)
-    with run_dir.opened(run, dataset, config) as directory, tf.Graph().as_default():
+    with run_dir.opened(run, dataset, config, validation) as directory, tf.Graph().as_default():
         tf.set_random_seed(config.seed)
         tf.train.create_global_step()
         epoch_size = input_pipeline.epoch_size(dataset, config)

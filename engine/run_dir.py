@@ -20,20 +20,19 @@ import numpy as np
 from absl import logging
 
 from core import files, processor
-from core import flags as core_flags
 from core.compat import tf
 from core.errors import CheckpointError, FlagError
 from datasets.spec import LoadedSplit
 from engine import (
     checkpoint_writer,
     checkpoints,
-    flags,
     hdf5,
     history,
     imbalance,
     input_pipeline,
     mixed_precision,
     model,
+    resumption,
 )
 from nets.nets_factory import NETS
 from preprocessing.preprocessing_factory import PREPROCESSING
@@ -67,12 +66,6 @@ class Run:
         return len(self.class_names) - self.labels_offset
 
 
-# What the weights depend on: it cannot change while a run goes on.
-_FIXED = (
-    *("model_name", "preprocessing_name", "image_size", "channels", "use_grayscale"),
-    *("class_names", "labels_offset", "moving_average_decay", "depth_multiplier", "stem_stride"),
-    "head_units",
-)
 # Flags that have no part in the numbers of a run that goes on. All others have one.
 _WITHOUT_EFFECT = {
     *("given", "debug", "master", "train_dir", "dataset_dir", "dataset_name"),
@@ -86,6 +79,11 @@ _WITHOUT_EFFECT = {
         "num_preprocessing_threads",
         "cache_decoded_images",
     ),
+}
+# Flags that have one only if the learning rate waits for a plateau.
+_OF_VALIDATION = {
+    *("validation_split_name", "validate_every_n_steps", "validate_every_n_epochs"),
+    *("best_metric", "early_stopping_min_delta", "plateau_patience", "plateau_factor"),
 }
 _THREADS = ("inter_op_threads", "intra_op_threads")
 
@@ -188,8 +186,16 @@ def finished(config: Any) -> bool:
 
 
 @contextlib.contextmanager
-def opened(run: Run, dataset: LoadedSplit, config: Any) -> Iterator[Path]:
+def opened(
+    run: Run, dataset: LoadedSplit, config: Any, validation: LoadedSplit | None = None
+) -> Iterator[Path]:
     """Holds the run directory while training writes to it, and writes flags.txt and run.json.
+
+    Args:
+        run: what is trained.
+        dataset: what it is trained on.
+        config: all settings.
+        validation: what it is validated on, if it is.
 
     Raises:
         LockedError: another training writes to it.
@@ -200,13 +206,16 @@ def opened(run: Run, dataset: LoadedSplit, config: Any) -> Iterator[Path]:
     directory = files.make_directory(config.train_dir)
     with files.locked(directory):
         files.sweep(directory)
-        content = _content(run, dataset, config)
+        content = _content(run, dataset, config, validation)
         reached = checkpoints.steps(directory)
         if reached and (directory / RUN_FILE).exists():
-            _check_same(read(directory), run, directory)
-            before = recorded(directory)
-            changes = _changes(before, content, config, directory)
-            _warn_of_another_machine(before.get("environment", {}), content["environment"])
+            before, where = recorded(directory), str(directory / RUN_FILE)
+            described_there = dataclasses.asdict(described(before, directory))
+            resumption.check_same(described_there, dataclasses.asdict(run), where)
+            changes = resumption.changes(before, content, config, where)
+            resumption.warn_of_another_machine(
+                before.get("environment", {}), content["environment"]
+            )
             content["changes"] = before.get("changes", [])
             if changes:
                 content["changes"].append({"step": reached[-1], **changes})
@@ -305,93 +314,18 @@ def _damaged(place: Path, error: Exception) -> CheckpointError:
     )
 
 
-def _check_same(old: Run, new: Run, directory: Path) -> None:
-    for name in _FIXED:
-        before, now = getattr(old, name), getattr(new, name)
-        if before != now:
-            raise FlagError(
-                f"the run was made with {name} {_short(before)}, now it is {_short(now)}",
-                where=str(directory / RUN_FILE),
-                remedy="pass the same, or another --train_dir",
-            )
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(value) if isinstance(value, tuple) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _changes(
-    before: dict[str, Any], now: dict[str, Any], config: Any, directory: Path
+def _content(
+    run: Run, dataset: LoadedSplit, config: Any, validation: LoadedSplit | None
 ) -> dict[str, Any]:
-    """What differs from the run so far, as {name: [before, now]}.
-
-    Raises:
-        FlagError: a flag or the data differ, and the flag that allows it is not set.
-    """
-    new = now["settings"]
-    old = _without_newer_flags() | before["settings"] if "settings" in before else new
-    settings = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
-    for name, (was, is_now) in settings.items():
-        if not config.allow_config_change:
-            raise FlagError(
-                f"--{name} was {_apart(was, is_now)} in the run so far, "
-                f"now it is {_apart(is_now, was)}",
-                where=str(directory / RUN_FILE),
-                remedy="pass the same, or --allow_config_change to go on as another run",
-            )
-    old, new = before.get("dataset"), now["dataset"]
-    if old is None or old == new:
-        return settings
-    if not config.allow_dataset_change:
-        raise FlagError(
-            f"the {new['split']} split is not the one that the run has been trained on "
-            f"({old.get('samples')} pictures then, {new['samples']} now)",
-            where=str(directory / RUN_FILE),
-            remedy="pass the same data, or --allow_dataset_change to go on with these",
-        )
-    return settings | {"dataset": [old, new]}
-
-
-def _without_newer_flags() -> dict[str, Any]:
-    """What flags are in a run that began before they were there: their defaults."""
-    return dataclasses.asdict(core_flags.parse(flags.define_training, []))
-
-
-def _apart(value: Any, other: Any) -> Any:
-    """The value of a flag; if it has entries, the first ones that the other does not have."""
-    if not isinstance(value, dict):
-        return value
-    others = other if isinstance(other, dict) else {}
-    return dict([item for item in value.items() if others.get(item[0]) != item[1]][:5])
-
-
-def _warn_of_another_machine(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """The same program may compute other last bits on another processor or version."""
-    for name in ("tensorflow", "cpu", "onednn", "precision"):
-        if before.get(name, now[name]) != now[name]:
-            logging.warning(
-                "%s was %s in the run so far, now it is %s: what follows is not bit for bit what "
-                "it would have been",
-                name,
-                before[name],
-                now[name],
-            )
-
-
-def _content(run: Run, dataset: LoadedSplit, config: Any) -> dict[str, Any]:
     """What run.json says."""
+    plateau = config.learning_rate_decay_type == "plateau"
+    without = _WITHOUT_EFFECT if plateau else _WITHOUT_EFFECT | _OF_VALIDATION
     settings = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
-        if field.name not in _WITHOUT_EFFECT
+        if field.name not in without
     }
     settings["class_weights"] = imbalance.recorded_weights(dataset, config)
-    record = {
-        "split": dataset.split,
-        "samples": dataset.num_samples,
-        "sha256": [shard.sha256 for shard in dataset.shards],
-    }
     environment = {
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
@@ -403,9 +337,19 @@ def _content(run: Run, dataset: LoadedSplit, config: Any) -> dict[str, Any]:
     }
     return dataclasses.asdict(run) | {
         "settings": settings,
-        "dataset": record,
+        "dataset": _record(dataset),
+        "validation": _record(validation) if validation else None,
         "environment": environment,
         "command": sys.argv,
+    }
+
+
+def _record(dataset: LoadedSplit) -> dict[str, Any]:
+    """What tells a split from another."""
+    return {
+        "split": dataset.split,
+        "samples": dataset.num_samples,
+        "sha256": [shard.sha256 for shard in dataset.shards],
     }
 
 

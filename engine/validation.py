@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from core import flags as core_flags
 from core.compat import tf
@@ -46,6 +47,8 @@ class Validator:
 
     def __init__(self, dataset: LoadedSplit, config: Any) -> None:
         _check_metric(dataset, config)
+        if config.validation_split_name == config.dataset_split_name:
+            logging.warning("validation on the %s split, which is trained on", dataset.split)
         self._dataset, self._config = dataset, _of_evaluation(config)
         self._names = dataset.class_names[config.labels_offset :]
         trained = {variable.op.name: variable for variable in tf.global_variables()}

@@ -54,6 +54,7 @@ def test_run_json(finished_run, make_dataset):
             "samples": 10,
             "sha256": [manifest["splits"]["train"]["shards"][0]["sha256"]],
         },
+        "validation": None,
     }
     assert environment.keys() == {
         *("python", "tensorflow", "numpy", "cpu", "onednn", "precision", "git_commit")

@@ -281,3 +281,34 @@ def test_a_full_disk_loses_no_step_that_was_saved(validated, no_file_beyond):
         validated("run", 9)
     assert checkpoints.steps(run) == before
     assert checkpoints.steps(validated("run", 9))[-1] == 9
+
+
+def test_another_validation_split_is_noticed(make_dataset, train, validated):
+    run = validated("run", 3)
+    recorded = json.loads((run / "run.json").read_text())
+    assert recorded["validation"]["samples"] == 9
+    arguments = (make_dataset(10, 8), run, "--max_number_of_steps=5", *VALIDATED)
+    message = r"test split is not the one .* been validated on \(9 pictures then, 8 now\)"
+    with pytest.raises(FlagError, match=message):
+        train(*arguments)
+    train(*arguments, "--allow_dataset_change")
+    changed = json.loads((run / "run.json").read_text())["changes"]
+    assert [(change["step"], change["validation"][1]["samples"]) for change in changed] == [(3, 8)]
+
+
+def test_validation_can_join_a_run(make_dataset, train, tmp_path):
+    train(make_dataset(10, 9), tmp_path, "--max_number_of_steps=3", *VALIDATED[1:])
+    train(make_dataset(10, 9), tmp_path, "--max_number_of_steps=5", *VALIDATED)
+    assert [bool(row["validation_loss"]) for row in rows_of(tmp_path)] == [False, True]
+    with pytest.raises(FlagError, match="--learning_rate_decay_type was fixed in the run so far"):
+        train(
+            make_dataset(10, 9),
+            tmp_path,
+            *("--max_number_of_steps=7", *VALIDATED, "--learning_rate_decay_type=plateau"),
+        )
+
+
+def test_validation_on_what_is_trained_on_is_warned_of(make_dataset, train, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, logger="absl")
+    train(make_dataset(), tmp_path, "--max_number_of_steps=3", "--validation_split_name=train")
+    assert "validation on the train split, which is trained on" in caplog.text
