@@ -110,6 +110,23 @@ def stopped_early(checkpoint: str, config: Any) -> bool:
     return values is not None and stops_early(measured(State(*values.tolist()), config), config)
 
 
+def is_complete(directory: Path, checkpoint: str) -> bool:
+    """Whether a run has had the row of a checkpoint's step; also of one that keeps no history.
+
+    Args:
+        directory: the run directory.
+        checkpoint: of the run.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    values = checkpoints.value(checkpoint, checkpoints.HISTORY)
+    step = checkpoints.step_of(checkpoint)
+    if values is None or State(*values.tolist()).row == step:
+        return True
+    return any(int(row[0]) == step for row in read(directory / FILE))
+
+
 class History:
     """The history of one run, to be made before the graph is complete.
 
@@ -153,9 +170,13 @@ class History:
             accuracy=state.accuracy + float(accuracy),
         )
 
+    def has_row(self, step: int) -> bool:
+        """Whether a step, the last one that was taken, has its row already."""
+        return step == self.state.row
+
     def is_due(self, step: int) -> bool:
         """Whether a step ends with a row, and has none yet."""
-        if step == self.state.row:
+        if self.has_row(step):
             return False
         if self._config.validate_every_n_steps:
             return step % self._config.validate_every_n_steps == 0

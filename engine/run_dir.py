@@ -163,7 +163,8 @@ def check_num_classes(run: Run) -> None:
 def finished(config: Any) -> bool:
     """Whether the run has reached --max_number_of_steps, or stopped early; says so if it has.
 
-    Not if something is left to do: a damaged checkpoint to pass over, or what a crash left.
+    Not if something is left to do: a damaged checkpoint to pass over, what a crash left, or a
+    validation that a signal put off.
     """
     directory = Path(config.train_dir)
     reached = checkpoints.steps(directory)
@@ -179,6 +180,8 @@ def finished(config: Any) -> bool:
         else:
             return False
         checkpoints.check_intact(newest)
+        if not history.is_complete(directory, newest):
+            return False
     except CheckpointError:
         return False
     logging.info("Nothing to do: %s is at step %d, %s.", config.train_dir, reached[-1], why)

@@ -63,7 +63,7 @@ class Tracker:
 
     @contextlib.contextmanager
     def opened(self, session: tf.Session, step: int) -> Iterator[None]:
-        """Goes on from where a session is; draws the curves when the block has succeeded."""
+        """Goes on from where a session is."""
         self._record.restart(session)
         if not self._validator:
             yield
@@ -76,7 +76,6 @@ class Tracker:
                     yield
             finally:
                 self._events.close()
-        self._draw()
 
     def add(self, loss: float, accuracy: float) -> None:
         """Counts a step."""
@@ -102,7 +101,8 @@ class Tracker:
             DivergedError: the net's outputs are not finite there.
             MachineError: the disk is full.
         """
-        if stopped or not (is_last or self._record.is_due(step)):
+        due = self._record.is_due(step) or (is_last and not self._record.has_row(step))
+        if stopped or not due:
             return False
         scores = None
         if self._validator:
@@ -150,7 +150,8 @@ class Tracker:
         self._record.store(session)
         self._record.write()
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Draws curves.png, if there is a history and matplotlib."""
         if not self._record.rows:
             return
         try:

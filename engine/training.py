@@ -190,6 +190,7 @@ def run(
             loop = _Loop(opened, classifier, train_ops, summary_op, tracker, writer, events, config)
             step = loop.run(step, signals)
         if signals:
+            tracker.draw()
             raise Stopped(signals[0], f"stopped at step {step}, which is saved")
     logging.info("Finished training! Saving model to disk.")
 
@@ -220,21 +221,33 @@ class _Loop:
         saving = _Schedule(config.save_interval_steps, config.save_interval_secs)
         summarizing = _Schedule(config.save_summaries_steps, config.save_summaries_secs)
         first, log = step + 1, _Log(step, config.batch_size)
-        self._tracker.end_row_if_due(self._session, step, signals)  # a signal had put it off
+        # A signal had put it off.
+        self._tracker.end_row_if_due(self._session, step, signals, self._is_last(step))
         with progress.bar("Training", last, unit="steps", completed=step) as done:
-            while not (signals or self._tracker.stops_early) and (last is None or step < last):
+            while not self._is_over(step, signals):
                 step += 1
                 loss = self._take(step, step in (first, last) or summarizing.due(step))
                 done()
                 if step % config.log_every_n_steps == 0:
                     log.line(step, loss)
-                if self._tracker.end_row_if_due(self._session, step, signals, step == last):
+                if self._tracker.end_row_if_due(self._session, step, signals, self._is_last(step)):
                     log.restart(step)
                     self._events.restart(step)
-                if saving.due(step):
+                if saving.due(step) and not self._is_over(step, signals):
                     self._save(step)
-        self._save(step)
+        try:
+            if not signals:  # they are in a hurry
+                self._tracker.draw()
+        finally:
+            self._save(step)  # last: with this checkpoint the run is complete
         return step
+
+    def _is_last(self, step: int) -> bool:
+        last = self._config.max_number_of_steps
+        return last is not None and step >= last
+
+    def _is_over(self, step: int, signals: list[int]) -> bool:
+        return bool(signals) or self._tracker.stops_early or self._is_last(step)
 
     def _take(self, step: int, summarize: bool) -> float:
         """Takes a step; returns the total loss before it."""

@@ -154,6 +154,46 @@ def test_a_resumed_run_is_the_uninterrupted_one(validated, stopped, digest, tmp_
     assert ours == theirs
 
 
+def test_a_signal_after_the_last_step_puts_its_validation_off(validated, stopped, digest, caplog):
+    """Step 7 has a row only because it is the last one."""
+    straight = validated("straight", 7)
+    assert [row["step"] for row in rows_of(straight)] == ["3", "5", "7"]
+    stopped("resumed", 7, "--max_number_of_steps=7")
+    resumed = straight.with_name("resumed")
+    assert checkpoints.steps(resumed)[-1] == 7
+    assert [row["step"] for row in rows_of(resumed)] == ["3", "5"]
+    validated("resumed", 7)
+    assert (resumed / "history.csv").read_bytes() == (straight / "history.csv").read_bytes()
+    (best,) = checkpoints.steps(straight / "best")
+    assert checkpoints.steps(resumed / "best") == [best]
+    ours, theirs = (digest(run / "best" / f"model.ckpt-{best}") for run in (resumed, straight))
+    assert ours == theirs
+    assert "Nothing to do" not in caplog.text
+    validated("resumed", 7)
+    assert "Nothing to do" in caplog.text
+
+
+def test_the_last_checkpoint_comes_last(validated):
+    """So that a run which is killed before it has drawn its curves has a step left to take."""
+    run = validated("run", 7, "--save_interval_steps=1")
+    curves, checkpoint = (run / name for name in ("curves.png", "model.ckpt-7.index"))
+    assert curves.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns
+    before = (run / "history.csv").read_bytes()
+    (run / "checkpoint").unlink()  # as if it had been killed before it wrote that
+    validated("run", 7)
+    assert (run / "checkpoint").exists()
+    assert (run / "history.csv").read_bytes() == before
+
+
+def test_the_row_of_the_last_step_is_not_doubled(validated):
+    run = validated("run", 5)  # which is due there
+    before = (run / "history.csv").read_bytes()
+    (run / "checkpoint").unlink()
+    validated("run", 5)
+    assert (run / "checkpoint").exists()
+    assert (run / "history.csv").read_bytes() == before
+
+
 def test_a_run_that_stopped_early_is_done_until_it_is_to_be_more_patient(validated, caplog):
     run = validated("run", 20, *PLATEAU)
     reached = checkpoints.steps(run)[-1]
