@@ -39,12 +39,14 @@ from tests.slow.campaign import (
     signals,
     training,
     trials,
+    tuning,
+    validating,
 )
 from tests.slow.campaign.trials import KINDS, Outcome, Row
 
 MODULES = (
-    *(training, conversion, exports, classification, reports, signals, serving, disk, damage),
-    *(fuzz_images, fuzz_http, fuzz_commands),
+    *(training, validating, tuning, conversion, exports, classification, reports, signals),
+    *(serving, disk, damage, fuzz_images, fuzz_http, fuzz_commands),
 )
 ROWS = tuple(row for module in MODULES for row in module.ROWS)
 

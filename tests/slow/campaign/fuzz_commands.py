@@ -6,8 +6,8 @@ import resource
 import shlex
 import signal
 import string
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Collection, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 from absl import flags as absl_flags
@@ -17,10 +17,11 @@ import compare_models
 import download_and_convert_data
 import export_inference_graph
 import serve_image_classifier
+import tune_image_classifier
 from core import files
 from datasets.spec import MANIFEST, Dataset
 from engine import checkpoints, flags
-from tests.slow.campaign import conversion, exports, serving, training
+from tests.slow.campaign import conversion, exports, serving, training, validating
 from tests.slow.campaign.processes import (
     CLASSIFY,
     COMPARE,
@@ -29,6 +30,7 @@ from tests.slow.campaign.processes import (
     EXPORT,
     SERVE,
     TRAIN,
+    TUNE,
     Script,
 )
 from tests.slow.campaign.trials import Row, Trial
@@ -46,17 +48,26 @@ _DEFINE = {
     COMPARE: compare_models.define,
     EXPORT: export_inference_graph.define,
     SERVE: serve_image_classifier.define,
+    TUNE: tune_image_classifier.define,
 }
 # What a script writes to is told first, and in what follows every path is relative: nothing is
 # written outside of the trial's directory, whatever is made of the rest.
 _WRITTEN = (
     *("--train_dir=", "--eval_dir=", "--checkpoint_path="),
-    *("--output=", "--copy_to=", "--output_file=", "--output_dir="),
+    *("--output=", "--copy_to=", "--output_file=", "--output_dir=", "--study_dir="),
 )
-# With any value, these have a script run or wait for ever, or write beside a checkpoint, as asked.
-_OBEYED = ("max_number_of_steps", "eval_interval_secs", "output", "copy_to", "output_file")
+# With any value, these have a script run or wait for ever, start processes by the hundred, or write
+# beside a checkpoint, as asked.
+_OBEYED = (
+    *("max_number_of_steps", "eval_interval_secs", "num_trials", "parallel_trials"),
+    *("output", "copy_to", "output_file"),
+)
 # Last, and twice: a flag without its value takes the first.
-_SHORT = {TRAIN: ["--max_number_of_steps=12"] * 2, COMPARE: ["--repeats=0"] * 2}
+_SHORT = {
+    TRAIN: ["--max_number_of_steps=12"] * 2,
+    TUNE: ["--max_number_of_steps=4", "--num_trials=1"] * 2,
+    COMPARE: ["--repeats=0"] * 2,
+}
 
 _TYPED = {
     "int": ("-1", "0", "1", "2", "7", "1000", "65536", "2147483647", "9" * 18),
@@ -107,10 +118,12 @@ def _lay_out(trial: Trial) -> None:
     (place / "closed").chmod(0)
     (place / "loop.flags").write_text("--flagfile=loop.flags\n")
     (place / "good.flags").write_text("--seed=0\n")
+    (place / "weights").write_text(validating.WEIGHTS)
+    (place / "space").write_text("learning_rate log 1e-5 1e-2\noptimizer choice adam sgd # two\n")
 
 
-def _valid(trial: Trial) -> tuple[str, list[str]]:
-    """A script and a command line that works."""
+def _valid(trial: Trial, scripts: Collection[str]) -> tuple[str, list[str]]:
+    """One of the scripts and a command line that works."""
     chance = trial.random
     *train, train_dir = training.flags(
         trial, training.SMALL, Path(chance.choice(("run", "new_run")))
@@ -119,24 +132,32 @@ def _valid(trial: Trial) -> tuple[str, list[str]]:
     evaluate = ["--checkpoint_path=run", "--eval_dir=eval", "--dataset_dir=data"]
     classify = ["--output=predictions.csv", "--copy_to=copies", "--checkpoint_path=run"]
     compare = ["--output_dir=comparison", "--dataset_dir=data"]
+    small = ["--dataset_dir=data", "--dataset_name=tiny", "--model_name=lenet"]
+    small += ["--train_image_size=8", "--batch_size=4", "--validation_split_name=validation"]
+    flagged = ["--validate_every_n_steps=5", "--class_weights=weights", "--oversample"]
+    flagged += ["--head_units=8", "--head_dropout=0.3", "--accumulate_steps=2", "--focal_gamma=2"]
+    flagged += ["--learning_rate_decay_type=plateau", "--early_stopping_patience=2"]
+    flagged += ["--cutmix_alpha=1", "--rotation_degrees=20", "--randaugment_layers=1"]
+    searched = chance.choice(("--search=learning_rate log 1e-5 1e-2", "--search_file=space"))
     compared = chance.choice(("run", "run,run/model.ckpt-9"))
     nets = ["--random_init=lenet,cifarnet", "--num_classes=3", "--image_size=32"]
     kind = chance.choice(exports.NAMES)
     export = exports.path_in(Path("exports"), kind)
-    return chance.choice(
-        (
-            (CONVERT, convert),
-            (CONVERT, ["--verify", "--dataset_dir=data"]),
-            (TRAIN, [train_dir, *train, "--dataset_dir=data"]),
-            (EVALUATE, evaluate),
-            (CLASSIFY, [*classify, f"--images={chance.choice(('pictures', 'pictures/*/1*'))}"]),
-            (COMPARE, [*compare, f"--runs={compared}"]),
-            (COMPARE, ["--output_dir=comparison", *nets]),
-            (EXPORT, [f"--output_file={export}", "--checkpoint_path=run", f"--format={kind}"]),
-            (EXPORT, ["--output_file=graph.pb", "--model_name=lenet", "--dataset_name=mnist"]),
-            (SERVE, ["--checkpoint_path=run", "--port=0"]),
-        )
+    lines = (
+        (CONVERT, convert),
+        (CONVERT, ["--verify", "--dataset_dir=data"]),
+        (TRAIN, [train_dir, *train, "--dataset_dir=data"]),
+        (TRAIN, ["--train_dir=new_run", *small, *flagged]),
+        (TUNE, ["--study_dir=study", *small, searched]),
+        (EVALUATE, evaluate),
+        (CLASSIFY, [*classify, f"--images={chance.choice(('pictures', 'pictures/*/1*'))}"]),
+        (COMPARE, [*compare, f"--runs={compared}"]),
+        (COMPARE, ["--output_dir=comparison", *nets]),
+        (EXPORT, [f"--output_file={export}", "--checkpoint_path=run", f"--format={kind}"]),
+        (EXPORT, ["--output_file=graph.pb", "--model_name=lenet", "--dataset_name=mnist"]),
+        (SERVE, ["--checkpoint_path=run", "--port=0"]),
     )
+    return chance.choice([line for line in lines if line[0] in scripts])
 
 
 def _garble(line: list[str], script: str, chance: random.Random) -> list[str]:
@@ -186,10 +207,10 @@ def _unreadable(directory: Path) -> Iterator[str]:
         training.digest(directory / "run", step)
 
 
-def garbled(trial: Trial) -> None:
-    """One script with a command line that has one to three odd things in it."""
+def garbled(trial: Trial, scripts: Collection[str] = tuple(_DEFINE)) -> None:
+    """One of the scripts with a command line that has one to three odd things in it."""
     _lay_out(trial)
-    script, line = _valid(trial)
+    script, line = _valid(trial, scripts)
     for _ in range(trial.random.choice((1, 1, 2, 3))):
         line = _garble(line, script, trial.random)
     line = [*line, *_SHORT.get(script, [])]
@@ -204,4 +225,7 @@ def garbled(trial: Trial) -> None:
     trial.expect(not bad, "lost", f"no longer whole: {', '.join(bad)}")
 
 
-ROWS = (Row("command_lines", garbled, 1000),)
+ROWS = (
+    Row("command_lines", garbled, 1000),
+    Row("training_command_lines", partial(garbled, scripts=(TRAIN, TUNE)), 300),
+)

@@ -21,6 +21,7 @@ CLASSIFY = "classify_images.py"
 COMPARE = "compare_models.py"
 EXPORT = "export_inference_graph.py"
 SERVE = "serve_image_classifier.py"
+TUNE = "tune_image_classifier.py"
 
 COLD_SECONDS = 4.0  # what importing TensorFlow adds to the life of a new process, about
 PATIENCE = 240.0  # seconds after which a script hangs
@@ -169,7 +170,9 @@ def run(trial: Trial, name: str, *arguments: str, codes: Collection[int] = (0,))
     return script
 
 
-def seconds(trial: Trial, subject: str, name: str, flags: Callable[[Path], list[str]]) -> float:
+def seconds(
+    trial: Trial, subject: str, name: str, flags: Callable[[Path], list[str]], times: int = 3
+) -> float:
     """How long a script takes in a fork, if nothing delays it; measured once.
 
     Args:
@@ -177,11 +180,12 @@ def seconds(trial: Trial, subject: str, name: str, flags: Callable[[Path], list[
         subject: tells apart what one script does.
         name: the script.
         flags: its command line, by the directory to write to.
+        times: that it is run; the quickest counts.
     """
 
     def make(directory: Path) -> None:
         took = []
-        for number in range(3):
+        for number in range(times):
             place = trial.directory / f"timed{number}"
             place.mkdir()
             command = flags(place)
@@ -193,19 +197,23 @@ def seconds(trial: Trial, subject: str, name: str, flags: Callable[[Path], list[
     return float((trial.once(f"seconds_of_{subject}", make) / "seconds").read_text())
 
 
-def kill_at_random(trial: Trial, life: float, begin: Callable[[], Script]) -> None:
+def kill_at_random(
+    trial: Trial, life: float, begin: Callable[[], Script], again: bool = True
+) -> None:
     """Kills a script at a random moment of its life.
 
     Args:
         trial: whose random numbers decide.
         life: seconds it takes in a fork.
-        begin: starts it; once more, if it was quicker than the kill.
+        begin: starts it.
+        again: start it once more, if it was quicker than the kill.
     """
     while True:
         script = begin()
         script.ended(trial.random.uniform(0, life + COLD_SECONDS * script.cold))
-        if script.kill():
-            trial.checked["kills"] += 1
+        killed = script.kill()
+        trial.checked["kills"] += killed
+        if killed or not again:
             return
 
 

@@ -144,7 +144,7 @@ def reports_stopped(trial: Trial) -> None:
     script = _begin(trial, name, command, keep_together)
     _stop(trial, script, number, life, directory)
     deadline = time.monotonic() + 10  # one that has just been started sees soon that it is alone
-    while (running := _told(scratch)) and time.monotonic() < deadline:
+    while (running := told(scratch)) and time.monotonic() < deadline:
         time.sleep(0.1)
     trial.expect(not running, "left-overs", f"processes that go on: {', '.join(running)}")
     left = [path.name for path in scratch.iterdir() if not path.name.startswith("__autograph_")]
@@ -154,7 +154,7 @@ def reports_stopped(trial: Trial) -> None:
     reports.check_again(trial, name, directory)
 
 
-def _told(name: Path) -> list[str]:
+def told(name: Path) -> list[str]:
     """The ids of the processes that have a file's name in their command lines."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ _STEP = re.compile(r"global step (\d+): ")
 # Half of the runs are of a small net, the others of the three that people use.
 NETS = ("cifarnet", "mobilenet_v1", "cifarnet", "inception_v1", "cifarnet", "resnet_v1_50")
 SIZES = {"cifarnet": 16, "mobilenet_v1": 32, "inception_v1": 32, "resnet_v1_50": 32}
-_EXPECTED = re.compile(
+EXPECTED = re.compile(
     r"\.lock|checkpoint|flags\.txt|run\.json|graph\.pbtxt|events\.out\.tfevents\..*"
     r"|model\.ckpt-\d+\.(index|meta|sha256|data-00000-of-00001)"
 )
@@ -56,8 +57,8 @@ def flags(
     ]
 
 
-def digest(directory: Path, step: int) -> str:
-    """SHA-256 over the names and bits of all variables of a checkpoint.
+def digest(directory: Path, step: int, without: str | None = None) -> str:
+    """SHA-256 over the names and bits of all variables of a checkpoint, or of all but one.
 
     Raises:
         Failed: it cannot be read.
@@ -65,7 +66,7 @@ def digest(directory: Path, step: int) -> str:
     total = hashlib.sha256()
     try:
         reader = tf.train.load_checkpoint(checkpoints.prefix(directory, step))
-        for name in sorted(reader.get_variable_to_shape_map()):
+        for name in sorted(reader.get_variable_to_shape_map().keys() - {without}):
             value = reader.get_tensor(name)
             total.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
     except (tf.errors.OpError, ValueError) as error:
@@ -112,10 +113,18 @@ class Watched:
         trial: whose it is.
         expected: the run that it is to equal.
         directory: the run directory.
+        digested: what is to equal the reference's digest of a checkpoint.
     """
 
-    def __init__(self, trial: Trial, expected: Reference, directory: Path) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        expected: Reference,
+        directory: Path,
+        digested: Callable[[Path, int], str] = digest,
+    ) -> None:
         self._trial, self._expected, self.directory = trial, expected, directory
+        self._digested = digested
         self._before: list[int] = checkpoints.steps(directory)
         self._reached = 0
 
@@ -129,7 +138,7 @@ class Watched:
         trial = self._trial
         steps = checkpoints.steps(self.directory)
         for step in steps:
-            right = digest(self.directory, step) == self._expected.digests.get(step)
+            right = self._digested(self.directory, step) == self._expected.digests.get(step)
             trial.expect(right, "not identical", f"checkpoint {step} is not the reference's")
             trial.checked["checkpoints"] += 1
         for step in set(self._before) - set(steps):
@@ -156,7 +165,7 @@ class Watched:
         trial.expect(steps[-KEPT:] == kept, "lost", f"checkpoints {steps} at the end, not {kept}")
         older = [f"checkpoint {step}" for step in steps[:-KEPT]]
         names = sorted(path.name for path in self.directory.iterdir() if path.name not in more)
-        left = older + [name for name in names if not _EXPECTED.fullmatch(name)]
+        left = older + [name for name in names if not EXPECTED.fullmatch(name)]
         trial.expect(not left, "left-overs", f"in the run directory: {', '.join(left)}")
         trial.checked["runs"] += 1
 
