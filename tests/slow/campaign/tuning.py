@@ -109,9 +109,10 @@ def stopped(trial: Trial) -> None:
     undisturbed(trial)
     directory = trial.directory / "study"
     number = signals.NUMBERS[trial.number % 2]
+    life = _life(trial)
     script = Script(trial, TUNE, *flags(trial, directory))
     script.wait_until(script.listens)
-    script.ended(trial.random.uniform(0, _life(trial)))
+    script.ended(trial.random.uniform(0, life))
     script.signal(number)
     code = script.finish({0, 128 + number, -signal.SIGINT}, 120)
     trial.checked[f"ended with {code}"] += 1
