@@ -130,7 +130,7 @@ def _phase(
         gradients = [sum_ / config.accumulate_steps for sum_ in sums]
     if config.clip_gradient_norm:
         gradients, _ = tf.clip_by_global_norm(gradients, config.clip_gradient_norm)
-    step = _applied(list(zip(gradients, variables, strict=True)), groups, config)
+    step = _applied(total_loss, list(zip(gradients, variables, strict=True)), groups, config)
     if kept:
         with tf.control_dependencies([step]):
             step = tf.group(*[sum_.assign(tf.zeros_like(sum_)) for sum_ in kept])
@@ -151,7 +151,7 @@ def _gather(
     """The operation that keeps the gradients of a step, and gives its total loss."""
     sums = [s.assign_add(g) for s, g in zip(accumulators, gradients, strict=True)]
     # The learning rate is that of the step, also where a summary reads it beside this.
-    before = [*sums, *tf.get_collection(tf.GraphKeys.UPDATE_OPS), learning_rate]
+    before = [total_loss, *sums, *tf.get_collection(tf.GraphKeys.UPDATE_OPS), learning_rate]
     with tf.control_dependencies(before):
         step = tf.train.get_global_step().assign_add(1)
     with tf.control_dependencies([step]):
@@ -159,15 +159,21 @@ def _gather(
 
 
 def _applied(
-    pairs: list[tuple[tf.Tensor, tf.Variable]], groups: list[_Group], config: Any
+    total_loss: tf.Tensor,
+    pairs: list[tuple[tf.Tensor, tf.Variable]],
+    groups: list[_Group],
+    config: Any,
 ) -> tf.Operation:
-    """Gives variables their new values by their gradients, then the global step its own."""
+    """Gives variables their new values by their gradients, then the global step its own.
+
+    The loss comes before them: the gradient of its L2 does not wait for it.
+    """
     of_groups = [[pair for pair in pairs if pair[1].op.name in group.names] for group in groups]
     trained = [(group, own) for group, own in zip(groups, of_groups, strict=True) if own]
     # Batch norm's moving averages go with every step, also those of layers that are not trained.
-    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    updates = [total_loss, *tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
     if config.decoupled_weight_decay:
-        with tf.control_dependencies([gradient for gradient, _ in pairs]):
+        with tf.control_dependencies([total_loss, *(gradient for gradient, _ in pairs)]):
             for group, own in trained:
                 share = group.learning_rate * config.decoupled_weight_decay
                 updates += _decay([variable for _, variable in own], share)
