@@ -151,8 +151,8 @@ class Tracker:
         self._record.write()
 
     def draw(self) -> None:
-        """Draws curves.png, if the history has two rows, and matplotlib is there."""
-        if len(self._record.rows) < 2:
+        """Draws curves.png, if there is a history and matplotlib."""
+        if not self._record.rows:
             return
         try:
             extras.need("plots", "matplotlib")

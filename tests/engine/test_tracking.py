@@ -273,6 +273,12 @@ def test_training_means_are_over_the_steps_since_the_row_before(validated, event
         assert [float(row[f"training_{tag}"]) for row in rows] == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_run_of_one_row_has_its_picture_too(validated):
+    run = validated("run", 1)
+    assert [row["step"] for row in rows_of(run)] == ["1"]
+    assert (run / "curves.png").is_file()
+
+
 def test_curves(validated):
     run = validated("run", 5)
     with PIL.Image.open(run / "curves.png") as picture:
