@@ -5,6 +5,7 @@ import random
 import re
 import socket
 import struct
+import time
 
 import psutil
 import pytest
@@ -248,10 +249,13 @@ def test_clients_that_vanish_leave_nothing(run_server, colour_run, picture):
                 if number % 2:  # closing is then a reset
                     linger = struct.pack("ii", 1, 0)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        metrics = server.ask("GET", "/metrics").body.decode()
-        while "queue_length 0.0" not in metrics:
-            metrics = server.ask("GET", "/metrics").body.decode()
+        # What they sent is worked on first, and that they ended is read after it.
+        deadline = time.monotonic() + 20
+        while process.num_fds() > before + 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert process.num_fds() <= before + 2
+        while "queue_length 0.0" not in server.ask("GET", "/metrics").body.decode():
+            assert time.monotonic() < deadline
 
 
 def test_who_does_not_read_is_cut_off(run_server, colour_run, monkeypatch):
