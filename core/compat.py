@@ -14,6 +14,8 @@ environment brings back those of TensorFlow's native libraries.
 import contextlib
 import ctypes
 import importlib
+import importlib.abc
+import importlib.machinery
 import logging
 import os
 import re
@@ -23,6 +25,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
+from typing import Any
 
 from core.errors import MachineError
 
@@ -145,11 +148,11 @@ def put_back(moved: Iterable[tuple[str, str]]) -> None:
             ) from error
 
 
-def add_lazy_module(name: str, target: str) -> None:
-    """Makes `name` importable as another name of `target`, which is imported on first use.
+def lazy_module(name: str, target: str) -> types.ModuleType:
+    """Another name of a module, which is imported on first use.
 
     Args:
-        name: full name of a module that does not exist.
+        name: full name that the module has for those who import it.
         target: full name of the module it stands for. tf-keras takes 0.3 s to import, and a net
             without batch normalization never asks for it.
     """
@@ -162,7 +165,18 @@ def add_lazy_module(name: str, target: str) -> None:
 
     module = types.ModuleType(name, f"Another name of {target}.")
     module.__getattr__ = attribute
-    sys.modules.setdefault(name, module)
+    return module
+
+
+@contextlib.contextmanager
+def imported_as(name: str, module: types.ModuleType) -> Iterator[None]:
+    """Lets what is imported meanwhile have that module by that name, unless there is one."""
+    known = sys.modules.setdefault(name, module)
+    try:
+        yield
+    finally:
+        if known is module:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager
@@ -206,6 +220,35 @@ def without_lines(pattern: str) -> Iterator[None]:
             grep.wait(timeout=5)
 
 
+class _NotLoaded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds Keras where it is, and fails to load it."""
+
+    def find_spec(self, name: str, path: Any, _: Any = None) -> Any:
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == "keras" else None
+        if spec:
+            spec.loader = self
+        return spec
+
+    def exec_module(self, _: types.ModuleType) -> None:
+        raise ImportError("Keras is not loaded while TensorFlow is imported")
+
+
+@contextlib.contextmanager
+def without_keras() -> Iterator[None]:
+    """Keeps TensorFlow from loading Keras while it is imported.
+
+    TensorFlow does so for its own registries, and goes on without if that fails. It takes as long
+    as all the rest of TensorFlow, with scikit-learn and Matplotlib if there are any, and nothing
+    here asks for it. Who does so later gets it: `tf.keras` is loaded when it is used.
+    """
+    finder = _NotLoaded()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
 def has_cuda_driver() -> bool:
     """Whether this machine has the driver of an NVIDIA GPU."""
     try:
@@ -222,7 +265,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with contextlib.ExitStack() as _stack:
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
         _stack.enter_context(without_lines(NATIVE_NOTICES))
-    import tensorflow.compat.v1 as tf
+    with without_keras():
+        import tensorflow.compat.v1 as tf
 
     if not has_cuda_driver():
         # Without a driver the first look for GPUs logs an error, once: let it be now. With one, its
@@ -230,7 +274,7 @@ with contextlib.ExitStack() as _stack:
         tf.config.list_physical_devices("GPU")
 
 put_back(MOVED)
-add_lazy_module(BATCH_NORM_MODULE, BATCH_NORM_MODULE_TODAY)
+sys.modules.setdefault(BATCH_NORM_MODULE, lazy_module(BATCH_NORM_MODULE, BATCH_NORM_MODULE_TODAY))
 logging.getLogger("tensorflow").addFilter(
     lambda record: not PYTHON_NOTICES.search(f"{record.msg} {record.args}")
 )
@@ -242,7 +286,9 @@ warnings.filterwarnings(
     module=r"tensorflow\.python\.keras\.",
 )
 
-import tf_slim as slim  # noqa: E402
+# tf-slim imports scikit-learn for one loss, slim.losses.metric_learning.cluster_loss: 0.8 s.
+with imported_as("sklearn.metrics", lazy_module("sklearn.metrics", "sklearn.metrics")):
+    import tf_slim as slim
 from tensorflow.python.lib.io.tf_record import tf_record_random_reader  # noqa: E402
 
 

@@ -495,6 +495,37 @@ def test_import_changes_no_state_and_replaces_nothing():
     assert result.stdout == "unchanged\n", result.stderr
 
 
+def test_libraries_that_nothing_asks_for_are_loaded_when_something_does():
+    result = python(
+        """
+        import sys
+        from core.compat import slim, tf
+        print(sys.modules.keys() & {"keras", "tf_keras", "sklearn", "matplotlib"})
+        with tf.Graph().as_default():
+            print(slim.batch_norm(tf.ones([2, 8, 8, 3])).shape, "keras" in sys.modules)
+        print(tf.keras.layers.Dense(3).units)
+        import tensorflow.keras
+        print(tensorflow.keras.models.Sequential.__module__)
+        """
+    )
+    assert result.stdout == ("set()\n(2, 8, 8, 3) False\n3\nkeras.src.models.sequential\n"), (
+        result.stderr
+    )
+
+
+def test_a_library_that_was_loaded_before_is_the_one():
+    result = python(
+        """
+        import keras, sklearn.metrics, sys
+        from core.compat import slim, tf
+        print(sys.modules["keras"] is keras, tf.keras.layers.Dense is keras.layers.Dense)
+        from tf_slim.losses import metric_learning
+        print(metric_learning.metrics is sklearn.metrics)
+        """
+    )
+    assert result.stdout == "True True\nTrue\n", result.stderr
+
+
 def test_a_net_is_built_and_run_without_a_word():
     result = python(
         """
