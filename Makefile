@@ -42,7 +42,7 @@ format: $(installed) ## Bring the code into the project's format
 test: lint ## Lint and run the test suite (under 10 minutes)
 	$(bin)/python -m pytest tests --ignore=tests/slow -n 2 --dist loadfile
 
-test-slow: $(installed) ## Run the long tests: tf-slim's own suite, then the crash-and-fuzz campaign
+test-slow: $(installed) ## Run the long tests: tf-slim's own, whole benchmarks, then the crash-and-fuzz campaign
 	$(bin)/python -m pytest tests/slow
 	$(bin)/python -m tests.slow.campaign
 

@@ -63,6 +63,25 @@ def run_script():
 
 
 @pytest.fixture(scope="session")
+def failure():
+    """failure(script, *arguments) runs its main in this process, which is to fail.
+
+    Gives the exit code and the line that the process would have ended with.
+    """
+    from core.flags import parse
+    from core.script import classified
+
+    def failure(script, *arguments):
+        with pytest.raises(Exception) as error:  # noqa: PT011 - told by its code and its line
+            script.main(parse(script.define, list(map(str, arguments))))
+        known = classified(error.value)
+        assert known, error.value
+        return known.exit_code, str(known)
+
+    return failure
+
+
+@pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory, png):
     """Directory of the dataset "tiny", to read only: 3 classes of coloured noise, 16x12 pixels.
 

@@ -1,4 +1,4 @@
-"""The classifying script as a process."""
+"""The classifying script."""
 
 import csv
 import signal
@@ -7,6 +7,8 @@ import sys
 import time
 
 import pytest
+
+import classify_images
 
 SCRIPT = "classify_images.py"
 
@@ -50,27 +52,33 @@ def test_files_that_are_no_pictures_are_told_at_the_end(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "error: --checkpoint_path and --images are needed - see --help"),
-        (["--images={folder}", "--checkpoint_path={folder}/none"], 5, "error: no such checkpoint"),
-        (["--images={folder}/none", "--checkpoint_path={run}"], 2, "error: no picture there"),
-        (["--images={folder}", "--checkpoint_path={folder}"], 5, "error: no checkpoint in the"),
-        (["--images={folder}", "--checkpoint_path={run}", "--top_k=0"], 2, "error: "),
-        (["--image={folder}"], 2, "error: Unknown command line flag 'image'"),
+        ([], 2, "--checkpoint_path and --images are needed - see --help"),
+        (["--images={folder}", "--checkpoint_path={folder}/none"], 5, "no such checkpoint"),
+        (["--images={folder}/none", "--checkpoint_path={run}"], 2, "no picture there"),
+        (["--images={folder}", "--checkpoint_path={folder}"], 5, "no checkpoint in the"),
+        (["--images={folder}", "--checkpoint_path={run}", "--top_k=0"], 2, "flag --top_k=0: "),
+        (["--image={folder}"], 2, "Unknown command line flag 'image'"),
         (
             ["--images={folder}", "--checkpoint_path={run}", "--output={folder}/red/0.png/x.csv"],
             4,
-            "error: cannot make the directory",
+            "cannot make the directory",
         ),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(
-    colour_run, colour_folder, run_script, arguments, code, message
+    colour_run, colour_folder, failure, arguments, code, message
 ):
     given = [argument.format(folder=colour_folder, run=colour_run) for argument in arguments]
-    result = run_script(SCRIPT, *given)
-    assert result.returncode == code
-    assert result.stderr.splitlines()[-1].startswith(message)
-    assert "Traceback" not in result.stderr
+    found, line = failure(classify_images, *given)
+    assert found == code
+    assert line.startswith(message)
+
+
+def test_a_flag_that_is_not_known_is_told_in_one_line(run_script):
+    result = run_script(SCRIPT, "--image=folder")
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: Unknown command line flag 'image'")
 
 
 def test_a_signal_leaves_no_table_and_nothing_half_written(

@@ -1,12 +1,11 @@
-"""Minutes of training from event times, and a curve of a real run."""
+"""Minutes of training from event times."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks import accuracy_curve, data
+from benchmarks import accuracy_curve
 from benchmarks.workers import ROOT
 
 # A run that took steps 0 to 6, was killed, went on from step 4, and stopped at step 8; the first
@@ -28,28 +27,6 @@ def script(*command):
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
-
-
-def test_a_curve_of_a_run(tmp_path):
-    data.convert(tmp_path / "data", {"train": 40, "test": 30})
-    trained = script(
-        *("train_image_classifier.py", f"--dataset_dir={tmp_path / 'data'}"),
-        *(f"--dataset_name={data.NAME}", f"--train_dir={tmp_path / 'run'}", "--model_name=lenet"),
-        *("--max_number_of_steps=4", "--batch_size=4", "--keep_checkpoint_max=0"),
-        *("--save_interval_steps=2", "--save_summaries_steps=2"),
-    )
-    assert trained.returncode == 0, trained.stderr
-    output = tmp_path / "curve.json"
-    drawn = script("-m", "benchmarks.accuracy_curve", f"--runs={tmp_path / 'run'}",
-                   f"--output={output}")  # fmt: skip
-    assert drawn.returncode == 0, drawn.stderr
-    rows = json.loads(output.read_text())["benchmarks"]["curve"]["rows"]
-    assert [(row["run"], row["step"]) for row in rows] == [("run", 2), ("run", 4)]
-    assert 0 < rows[0]["minutes"] < rows[1]["minutes"] < 1
-    evaluated = script("eval_image_classifier.py", f"--checkpoint_path={tmp_path / 'run'}")
-    accuracy = json.loads((tmp_path / "run" / "eval" / "results.json").read_text())["accuracy"]
-    assert evaluated.returncode == 0
-    assert rows[1]["accuracy %"] == pytest.approx(100 * accuracy)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
 import dataclasses
-import json
-import math
 import subprocess
 import sys
 
@@ -11,32 +9,11 @@ from benchmarks import data, train_throughput, workers
 from benchmarks.report import Report
 from core import flags
 
-# What is small enough for a test; the first net is one that peers have, too.
-TINY = (
-    *("--only=startup,train,profile,eval", "--quick", "--nets=mobilenet_v1", "--sizes=32"),
-    *("--rounds=2", "--batch_size=4", "--eval_batch_size=4", "--steps=1"),
-)
-
 
 def benchmarks(output, *arguments):
     """Runs the command."""
     command = [sys.executable, "-m", "benchmarks", f"--output={output}", *arguments]
     return subprocess.run(command, cwd=workers.ROOT, capture_output=True, text=True, timeout=280)
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """What a small run prints and writes."""
-    path = tmp_path_factory.mktemp("measured") / "bench.json"
-    result = benchmarks(path, *TINY)
-    assert result.returncode == 0, result.stderr
-    return result, json.loads(path.read_text())
-
-
-@pytest.fixture
-def rows(measured):
-    """rows(name) are the rows of one of its tables."""
-    return lambda name: measured[1]["benchmarks"][name]["rows"]
 
 
 @pytest.mark.parametrize(
@@ -75,65 +52,6 @@ def test_quick_changes_the_defaults_and_nothing_else():
     config = main.settled(flags.parse(main.define_flags, ["--quick", "--steps=7"]))
     assert (config.steps, config.rounds, config.sizes) == (7, 1, [32])
     assert main.settled(flags.parse(main.define_flags, [])).sizes == [32, 224]
-
-
-def test_the_report_comes_last_and_says_where_it_is(measured):
-    result, content = measured
-    titles = ["Start-up, ", "Training: ", "Our training step: ", "Inside a ", "Evaluation: "]
-    places = [result.stdout.index(title) for title in titles]
-    assert places == sorted(places)
-    assert result.stdout.splitlines()[-1].startswith("written to ")
-    assert content["settings"]["nets"] == ["mobilenet_v1"]
-    assert content["machine"]["cores"] >= 1
-
-
-def test_start_up_is_measured(rows):
-    *helps, training = rows("startup")
-    assert [row["command"] for row in helps] == [
-        "train_image_classifier.py --help",
-        "eval_image_classifier.py --help",
-        "download_and_convert_data.py --help",
-    ]
-    assert all(row["to its end s"] > 0 for row in helps)
-    assert 0 < training["to first step s"] < training["to its end s"]
-
-
-def test_training_is_measured_beside_peers(rows):
-    ours, keras, torch = rows("train")
-    assert ours["ours/theirs"] == 1
-    for row in (ours, keras):
-        assert len(row["seconds"]) == 2
-        rates = sorted(4 / seconds for seconds in row["seconds"])  # one step of 4 pictures
-        assert rates[0] <= row["images/s"] <= rates[1]
-        assert row["peak RSS MB"] > 100
-    # Where PyTorch is not installed, it has an empty row.
-    assert (torch["images/s"] is None) == ("seconds" not in torch)
-
-
-def test_shares_are_measured(rows):
-    (shares,) = rows("train_shares")
-    assert shares["input alone images/s"] > 0
-    assert 0 < shares["waiting %"] < 100
-    achieved = shares["GFLOP/step"] / shares["ms/step"] * 1000 / shares["peak GFLOP/s"]
-    assert math.isclose(shares["% of peak"], 100 * achieved)
-
-
-def test_a_step_is_traced(rows):
-    found = {row["operation"].removeprefix("_MklNative"): row for row in rows("profile")}
-    # Stem, 13 layers and head; the head's convolution and the gradient of its weights are fused
-    # with the bias, and the stem's input has no gradient.
-    for name in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput"):
-        assert found[name]["operations/step"] == 14
-        assert found[name]["ms/step"] > 0
-    assert sum(row["%"] for row in rows("profile")) == pytest.approx(100)
-    assert rows("profile")[-1]["operation"] == "all others"
-
-
-def test_evaluation_is_measured_beside_training(rows):
-    (row,) = rows("eval")
-    assert row["eval images/s"] > 0
-    assert row["min"] <= row["eval/train"] <= row["max"]
-    assert row["eval RSS MB"] > 100
 
 
 @pytest.fixture

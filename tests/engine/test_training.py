@@ -81,12 +81,10 @@ def assert_resumes(make_dataset, train, digest, tmp_path):
 def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(assert_resumes, optimizer):
     """CifarNet has dropout, and its preprocessing crops, flips and recolours."""
     flags = ("--model_name=cifarnet", f"--optimizer={optimizer}", "--learning_rate=0.001")
-    assert_resumes(flags, [2, 3, 5])
+    assert_resumes(flags, [3, 5])
 
 
-@pytest.mark.parametrize(
-    ("schedule", "precision"), [("one_cycle", "off"), ("cosine", "off"), ("cosine", "bfloat16")]
-)
+@pytest.mark.parametrize(("schedule", "precision"), [("one_cycle", "off"), ("cosine", "bfloat16")])
 def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
     assert_resumes, schedule, precision
 ):
@@ -101,7 +99,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
         f"--mixed_precision={precision}",
         *("--num_epochs_per_decay=2.4", "--label_smoothing=0.1", "--dropout_keep_prob=0.5"),
     )
-    assert_resumes(flags, [1, 3, 6])
+    assert_resumes(flags, [3, 6])
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_with_all_of_fine_tuning(
