@@ -23,6 +23,7 @@ from engine.flags.model import check_layers, define_layers, define_model
 from engine.flags.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
+    check_learning_rate,
     define_learning_rate,
     define_moving_average,
     define_optimizer,
@@ -80,6 +81,7 @@ def check_training(config: Any) -> None:
     check_model(config)
     _check_known("learning_rate_decay_type", config.learning_rate_decay_type, SCHEDULES)
     _check_known("Optimizer", config.optimizer, OPTIMIZERS)
+    check_learning_rate(config)
     if config.quantize_delay >= 0:
         raise FlagError("--quantize_delay is not built", remedy="leave it at -1")
     single = {"num_clones": 1, "worker_replicas": 1, "num_ps_tasks": 0, "task": 0}

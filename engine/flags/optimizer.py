@@ -1,7 +1,10 @@
 """The flags of the optimizer and of the learning rate."""
 
+from typing import Any
+
 from absl import flags as absl_flags
 
+from core.errors import FlagError
 from core.flags import Group
 
 OPTIMIZERS = ("adadelta", "adagrad", "adam", "ftrl", "momentum", "sgd", "rmsprop")
@@ -94,3 +97,17 @@ def define_learning_rate(flag_values: absl_flags.FlagValues) -> None:
         lower=0.0,
     )
     group.float("label_smoothing", 0.0, "Share of label smoothing.", lower=0.0, upper=1.0)
+
+
+def check_learning_rate(config: Any) -> None:
+    """FlagError for a schedule that ends above where it begins."""
+    kind, last = config.learning_rate_decay_type, config.end_learning_rate
+    first = config.finetune_learning_rate
+    first = config.learning_rate if first is None else first
+    rises = kind in ("polynomial", "cosine", "one_cycle") and first < last
+    if rises or (kind == "plateau" and first <= last):
+        raise FlagError(
+            f"--learning_rate_decay_type={kind} lowers no rate that begins with {first:g}: "
+            f"--end_learning_rate={last:g}",
+            remedy="lower that",
+        )

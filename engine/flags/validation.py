@@ -66,8 +66,6 @@ def check(config: Any) -> None:
             "--validate_every_n_steps and --validate_every_n_epochs say the same in two ways",
             remedy="pass one of them",
         )
-    if config.learning_rate_decay_type == "plateau":
-        _check_plateau(config)
     if config.validation_split_name:
         return
     needed_by = {
@@ -82,14 +80,3 @@ def check(config: Any) -> None:
                 f"--{name}={value} goes with validation",
                 remedy="pass --validation_split_name, for example validation",
             )
-
-
-def _check_plateau(config: Any) -> None:
-    first = config.finetune_learning_rate
-    first = config.learning_rate if first is None else first
-    if first <= config.end_learning_rate:
-        raise FlagError(
-            f"a plateau lowers no rate that begins with {first:g}: "
-            f"--end_learning_rate={config.end_learning_rate:g}",
-            remedy="lower that",
-        )

@@ -1,5 +1,6 @@
 """The command lines: research/slim's flags with their defaults, and what is refused."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,24 @@ def test_the_values_that_slim_starts_from_are_taken():
     flags.check_training(training("--num_clones=1", "--quantize_delay=-1", "--nosync_replicas"))
     for optimizer in flags.OPTIMIZERS:
         flags.check_training(training(f"--optimizer={optimizer}"))
+
+
+@pytest.mark.parametrize("schedule", ["polynomial", "cosine", "one_cycle", "plateau"])
+def test_a_schedule_that_would_raise_the_learning_rate(schedule):
+    """The end is 0.0001 if it is not given, more than many a rate of fine-tuning."""
+    kind = [f"--learning_rate_decay_type={schedule}", "--validation_split_name=test"]
+    head = ["--head_only_steps=5", "--finetune_learning_rate=1e-5"]
+    for rate in (["--learning_rate=1e-5"], ["--learning_rate=0.1", *head]):
+        with pytest.raises(FlagError, match=f"{schedule} lowers no rate that begins with 1e-05: "):
+            flags.check_training(training(*kind, *rate))
+        flags.check_training(training(*kind, *rate, "--end_learning_rate=1e-6"))
+
+
+@pytest.mark.parametrize(("schedule", "taken"), [("cosine", True), ("plateau", False)])
+def test_a_schedule_that_leaves_the_learning_rate_as_it_is(schedule, taken):
+    arguments = [f"--learning_rate_decay_type={schedule}", "--learning_rate=0.0001"]
+    with contextlib.nullcontext() if taken else pytest.raises(FlagError, match="lowers no rate"):
+        flags.check_training(training(*arguments, "--validation_split_name=test"))
 
 
 @pytest.mark.parametrize(

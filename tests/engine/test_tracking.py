@@ -308,10 +308,6 @@ def test_a_damaged_record_of_the_validation_split(make_dataset, train, tmp_path)
         (["--learning_rate_decay_type=plateau"], "plateau goes with validation"),
         (["--validation_split_name=nowhere"], "nowhere"),
         (
-            ["--learning_rate_decay_type=plateau", "--learning_rate=0.0001"],
-            "a plateau lowers no rate that begins with 0.0001: --end_learning_rate=0.0001",
-        ),
-        (
             [*VALIDATED, "--validate_every_n_steps=3", "--validate_every_n_epochs=3"],
             "say the same in two ways",
         ),
