@@ -90,7 +90,8 @@ def build_net(
         Logits, float32 [N, C], and the end points by name.
 
     Raises:
-        FlagError: a flag is given that the net has no use for, or the images are too small for it.
+        FlagError: a flag is given that the net has no use for, or the images are too small for it,
+            or of several sizes where it has to have one.
     """
     network_fn = nets_factory.get_network_fn(
         config.model_name,
@@ -133,12 +134,18 @@ def _applied(
     try:
         return network_fn(images, **given)
     except ValueError as error:
-        if "Negative dimension size" not in str(error):  # what a pool says of a map below its size
-            raise
-        raise FlagError(
-            f"pictures of {size} pixels are too small for the net {config.model_name}",
-            remedy="use larger ones",
-        ) from None
+        if "Negative dimension size" in str(error):  # what a pool says of a map below its size
+            raise FlagError(
+                f"pictures of {size} pixels are too small for the net {config.model_name}",
+                remedy="use larger ones",
+            ) from None
+        if size is None and "should be defined" in str(error):  # what a flattened map is told
+            raise FlagError(
+                f"the net {config.model_name} takes pictures of one size, not those of "
+                "--image_size_schedule",
+                remedy="leave that out",
+            ) from None
+        raise
 
 
 def head_scopes(config: Any) -> tuple[str, ...]:

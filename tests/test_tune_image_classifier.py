@@ -125,16 +125,16 @@ def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(study, flags, tmp
     assert (tmp_path / history).read_bytes() == (directory / history).read_bytes()
 
 
-def test_trials_side_by_side_that_are_interrupted(flags, tmp_path):
+def test_trials_side_by_side_that_are_interrupted(failure, flags, tmp_path):
     endless = flags(tmp_path, *SEARCH, "--max_number_of_steps=1000000", "--parallel_trials=2")
     process = started(endless)
     runs = [tmp_path / "trial_0000", tmp_path / "trial_0001"]
     for run in runs:
         wait_for(run / "history.csv", process)
     assert all(map(files.is_locked, runs))
-    other = subprocess.run([sys.executable, ROOT / SCRIPT, *endless], capture_output=True)
-    assert other.returncode == 6
-    assert f"is in use by process {process.pid} ".encode() in other.stderr
+    code, line = failure(tune_image_classifier, *endless)
+    assert code == 6
+    assert f"is in use by process {process.pid} " in line
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130

@@ -99,6 +99,14 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(ass
     assert_resumes(flags, [3, 6])
 
 
+@pytest.mark.parametrize("net", ["lenet", "cifarnet"])
+def test_a_net_that_takes_one_size_of_pictures(make_dataset, train, tmp_path, net):
+    sizes = ("--train_image_size=16", "--image_size_schedule=8:0.8")
+    with pytest.raises(FlagError, match=f"{net} takes pictures of one size, not those of --image_"):
+        train(make_dataset(), tmp_path / "run", f"--model_name={net}", *sizes)
+    assert not list((tmp_path / "run").glob("model.ckpt-*"))
+
+
 def test_a_resumed_run_is_the_uninterrupted_one_with_all_of_fine_tuning(
     assert_resumes, finished_run
 ):
