@@ -216,11 +216,13 @@ def _begin(path: Path, settings: dict[str, dict[str, str]], direction: str) -> N
             where=str(path),
             remedy="bring back the file that belongs to them, or use another --study_dir",
         )
-    with files.atomic_new(path) as new:
-        storage = _storage(new)
+    # In a directory of its own: SQLite leaves a journal when it fails half-way.
+    with files.staging(path.parent) as stage:
+        storage = _storage(stage / path.name)
         study = optuna.create_study(storage=storage, study_name=_NAME, direction=direction)
         study.set_user_attr(_SETTINGS, settings)
         storage.engine.dispose()
+        files.commit(stage, [path.name], path.parent)
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:

@@ -209,8 +209,10 @@ def test_a_study_directory_that_is_a_file(opened, tmp_path):
 
 
 def test_a_full_disk(opened, no_file_beyond, tmp_path):
-    with pytest.raises(MachineError), no_file_beyond(8192), opened():
-        pass
+    for size in (100, 8192, 50_000):  # what makes the file has several transactions
+        with pytest.raises(MachineError), no_file_beyond(size), opened():
+            pass
+        assert [path.name for path in (tmp_path / "study").iterdir()] == [".lock"]
     with opened() as study:
         try_out(study, 2)
     size = (tmp_path / "study" / studies.DATABASE).stat().st_size

@@ -128,7 +128,7 @@ def full(trial: Trial) -> None:
     directory.mkdir()
 
     def concerns(call: calls.Call) -> bool:
-        return call.fills and Path(call.path).parent == directory
+        return call.fills and "trial_" not in call.path
 
     script = calls.full_from(
         trial, TUNE, flags(trial, directory), directory, trial.number, concerns
