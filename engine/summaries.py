@@ -73,9 +73,9 @@ def sample(values: tf.Tensor) -> tf.Tensor:
     Evenly spaced ones would be of a few channels only, where the spacing divides their number.
     """
     flat = tf.reshape(values, [-1])
-    size = tf.size(flat)
+    size = tf.size(flat, out_type=tf.int64)
     count = tf.minimum(size, HISTOGRAM_VALUES)
-    drawn = tf.random.stateless_uniform([count], (0, 0), maxval=size, dtype=tf.int32)
+    drawn = tf.random.stateless_uniform([count], (0, 0), maxval=size, dtype=tf.int64)
     return tf.gather(flat, tf.where(size > HISTOGRAM_VALUES, drawn, tf.range(count)))
 
 

@@ -4,7 +4,7 @@ from absl import flags as absl_flags
 
 from core.flags import Group
 
-MOST_THREADS = 1024  # far more of them end TensorFlow with a segmentation fault
+MOST_THREADS = 512  # far more of them end TensorFlow with a segmentation fault
 LARGEST_SEED = 2**31 - 2  # seed + 1 stands above 32 bits of epoch number, in an int64
 
 
@@ -20,6 +20,7 @@ def define_run(flag_values: absl_flags.FlagValues) -> None:
         None,
         "Stop when so many epochs are complete, or at --max_number_of_steps if that comes first.",
         lower=0.001,
+        upper=1e9,
     )
     group.integer(
         "seed",

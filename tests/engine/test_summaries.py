@@ -97,6 +97,13 @@ def test_a_histogram_counts_some_values_of_every_channel_of_a_large_tensor():
     np.testing.assert_array_equal(drawn, sampled(values))
 
 
+def test_a_histogram_of_more_values_than_32_bits_count():
+    """The weights of LeNet's fc3 on pictures of 1000 pixels; only the graph is built."""
+    with tf.Graph().as_default():
+        weights = tf.placeholder(tf.float32, [250 * 250 * 64, 1024])
+        assert summaries.sample(weights).shape.rank == 1
+
+
 def sampled(values):
     with tf.Graph().as_default(), tf.Session() as session:
         # Of a shape that is not known when the graph is built, as with an image size schedule.
