@@ -35,7 +35,7 @@ def test_an_export_is_made_told_and_used(colour_run, colour_folder, run_script, 
         (["--output_file={tmp}/x", "--format=frozen"], 2, "--format goes with"),
         (["--checkpoint_path={run}", "--format=gif"], 2, "flag --format=gif"),
         (["--image_size=10001"], 2, "flag --image_size=10001"),
-        (["--checkpoint_path={run}", "--output_file=/proc/x"], 4, ""),
+        (["--checkpoint_path={run}", "--output_file=/proc/x"], 4, "cannot write the"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(colour_run, failure, tmp_path, arguments, code, message):

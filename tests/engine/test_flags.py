@@ -242,16 +242,11 @@ def test_quantize():
     [
         *("--batch_size=0", "--num_readers=0", "--num_preprocessing_threads=0", "--batch_size=x"),
         *("--learning_rate=-0.1", "--learning_rate=nan", "--weight_decay=inf", "--momentum=1.5"),
-        *(
-            "--max_number_of_steps=0",
-            "--max_number_of_epochs=1e10",
-            "--labels_offset=-1",
-            "--label_smoothing=1.1",
-            "--seed=-1",
-        ),
+        *("--max_number_of_steps=0", "--labels_offset=-1", "--label_smoothing=1.1", "--seed=-1"),
         *(f"--seed={2**31 - 1}", "--keep_checkpoint_max=-1", "--save_interval_steps=0"),
         *("--ftrl_learning_rate_power=0.5", "--log_every_n_steps=0", "--train_image_size=0"),
         *("--train_image_size=10001", "--train_image_size=2147483647"),
+        *("--max_number_of_epochs=1e10", "--max_number_of_epochs=0"),
         *("--num_readers=513", "--num_preprocessing_threads=513", "--inter_op_threads=513"),
         *("--intra_op_threads=999999999999999999", "--intra_op_threads=-1"),
         *("--rotation_degrees=181", "--zoom_range=1", "--shift_fraction=1.1", "--hue_range=0.6"),

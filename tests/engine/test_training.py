@@ -81,22 +81,35 @@ def assert_resumes(make_dataset, train, digest, tmp_path):
 def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(assert_resumes, optimizer):
     """CifarNet has dropout, and its preprocessing crops, flips and recolours."""
     flags = ("--model_name=cifarnet", f"--optimizer={optimizer}", "--learning_rate=0.001")
-    assert_resumes(flags, [3, 5])
+    assert_resumes(flags, [2, 3, 5])
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(assert_resumes):
-    """Image sizes change at steps 2 and 4, pictures are mixed and cut, and the rate moves."""
+@pytest.mark.parametrize(
+    ("net", "schedule", "precision"),
+    [
+        # Image sizes change at steps 2 and 4.
+        (
+            ("mobilenet_v1_025", "--stem_stride=1", "--image_size_schedule=8:0.8,12:1.6"),
+            *("one_cycle", "bfloat16"),
+        ),
+        (("cifarnet",), "cosine", "off"),
+    ],
+)
+def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
+    assert_resumes, net, schedule, precision
+):
+    """Pictures are mixed and cut, and the rate moves."""
+    name, *further = net
     flags = (
-        *("--model_name=mobilenet_v1_025", "--stem_stride=1", "--preprocessing_name=pad_crop"),
-        *("--train_image_size=16", "--image_size_schedule=8:0.8,12:1.6", "--mixup_alpha=0.5"),
+        *(f"--model_name={name}", *further, "--preprocessing_name=pad_crop"),
+        *("--train_image_size=16", "--mixup_alpha=0.5", f"--mixed_precision={precision}"),
         *("--cutmix_alpha=0.5", "--rotation_degrees=20", "--erasing_probability=0.5"),
         *("--cutout_fraction=0.25", "--optimizer=momentum", "--use_nesterov"),
         *("--decoupled_weight_decay=0.1", "--learning_rate=0.01", "--moving_average_decay=0.9"),
-        *("--learning_rate_decay_type=one_cycle", "--warmup_epochs=0.8"),
-        *("--mixed_precision=bfloat16", "--num_epochs_per_decay=2.4"),
-        *("--label_smoothing=0.1", "--dropout_keep_prob=0.5"),
+        *(f"--learning_rate_decay_type={schedule}", "--warmup_epochs=0.8"),
+        *("--num_epochs_per_decay=2.4", "--label_smoothing=0.1", "--dropout_keep_prob=0.5"),
     )
-    assert_resumes(flags, [3, 6])
+    assert_resumes(flags, [1, 3, 6])
 
 
 @pytest.mark.parametrize("net", ["lenet", "cifarnet"])

@@ -208,6 +208,23 @@ def test_a_study_directory_that_is_a_file(opened, tmp_path):
         pass
 
 
+def test_what_sqlite_leaves_of_a_study_that_cannot_begin(opened, tmp_path, monkeypatch):
+    """A transaction that could not even be taken back keeps its journal."""
+    connections = []
+
+    def half(storage, **_):
+        connections.append(storage.engine.connect())
+        connections[0].exec_driver_sql("CREATE TABLE half (a)")
+        connections[0].exec_driver_sql("INSERT INTO half VALUES (1)")
+        (journal,) = (tmp_path / "study").rglob("*-journal")
+        raise sqlite3.OperationalError(f"no room beside {journal}")
+
+    monkeypatch.setattr(studies.optuna, "create_study", half)
+    with pytest.raises(MachineError), opened():
+        pass
+    assert [path.name for path in (tmp_path / "study").iterdir()] == [".lock"]
+
+
 def test_a_full_disk(opened, no_file_beyond, tmp_path):
     for size in (100, 8192, 50_000):  # what makes the file has several transactions
         with pytest.raises(MachineError), no_file_beyond(size), opened():
