@@ -9,7 +9,7 @@ from core.errors import FlagError
 from engine import losses, mixing
 from engine.input_pipeline import Batch
 from nets import nets_factory, own_head
-from nets.nets_factory import NETS
+from nets.nets_factory import net_function
 
 # Flags that are arguments of a net, where it has them; the last two are none of evaluation's.
 _NET_FLAGS = ("depth_multiplier", "stem_stride", "dropout_keep_prob", "zero_init_residual")
@@ -154,7 +154,7 @@ def head_scopes(config: Any) -> tuple[str, ...]:
     Args:
         config: read here: model_name, head_units.
     """
-    return (own_head.SCOPE,) if config.head_units else NETS[config.model_name].head_scopes
+    return (own_head.SCOPE,) if config.head_units else net_function(config.model_name).head_scopes
 
 
 def head_names(names: Iterable[str], config: Any) -> list[str]:

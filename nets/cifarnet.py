@@ -68,9 +68,6 @@ def cifarnet(
     return logits, end_points
 
 
-cifarnet.default_image_size = 32
-
-
 def cifarnet_arg_scope(weight_decay: float = 0.004) -> dict:
     """Defaults of the layers of CifarNet. The values are those of cuda-convnet's CIFAR-10 nets.
 
@@ -96,3 +93,8 @@ def cifarnet_arg_scope(weight_decay: float = 0.004) -> dict:
         ) as scope,
     ):
         return scope
+
+
+cifarnet.default_image_size = 32
+cifarnet.arg_scope = cifarnet_arg_scope
+cifarnet.head_scopes = ("CifarNet/logits",)

@@ -231,5 +231,7 @@ def inception_v1(
     return logits, end_points
 
 
-inception_v1.default_image_size = 224
 inception_v1_arg_scope = inception_arg_scope
+inception_v1.default_image_size = 224
+inception_v1.arg_scope = inception_v1_arg_scope
+inception_v1.head_scopes = ("InceptionV1/Logits",)

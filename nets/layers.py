@@ -1,8 +1,8 @@
-"""What several nets share: stateless dropout, fixed padding, and the head of the ImageNet nets."""
+"""What several nets share: dropout, batch norm, widths, squeeze-and-excite, padding, a head."""
 
 import zlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
@@ -15,6 +15,7 @@ def dropout(
     keep_prob: float = 0.5,
     is_training: bool | tf.Tensor = True,
     scope: str | None = None,
+    noise_shape: Sequence[int | tf.Tensor] | None = None,
 ) -> tf.Tensor:
     """Zeroes activations at random in training, and scales the rest by 1 / keep_prob.
 
@@ -27,6 +28,8 @@ def dropout(
         keep_prob: fraction of the activations to keep, in (0, 1].
         is_training: a Python bool, or a boolean scalar tensor to decide at run time.
         scope: name of the layer.
+        noise_shape: shape of the mask, which is broadcast: [N, 1, 1, 1] drops whole pictures. None:
+            that of inputs.
 
     Returns:
         A tensor shaped like inputs; inputs itself when there is nothing to drop.
@@ -38,7 +41,7 @@ def dropout(
 
         def dropped() -> tf.Tensor:
             if seed is None or step is None:
-                return tf.nn.dropout(inputs, rate=1 - keep_prob)
+                return tf.nn.dropout(inputs, noise_shape=noise_shape, rate=1 - keep_prob)
             # 31 bits of seed above 32 bits of layer name: distinct, and positive as an int64.
             stream = (seed & 0x7FFFFFFF) << 32 | zlib.crc32(layer.name.encode())
             return tf.nn.experimental.stateless_dropout(
@@ -46,9 +49,77 @@ def dropout(
                 rate=1 - keep_prob,
                 seed=tf.stack([tf.constant(stream, tf.int64), tf.cast(step, tf.int64)]),
                 rng_alg="philox",
+                noise_shape=noise_shape,
             )
 
         return slim.utils.smart_cond(is_training, dropped, lambda: inputs)
+
+
+@slim.add_arg_scope
+def batch_norm(inputs: tf.Tensor, frozen: bool = False, **arguments: Any) -> tf.Tensor:
+    """`slim.batch_norm` as a layer of its own, where it does not follow a convolution.
+
+    Args:
+        inputs: [N, height, width, channels].
+        frozen: normalise by the moving statistics also in training, and train neither gamma nor
+            beta.
+        **arguments: those of `slim.batch_norm`.
+
+    Returns:
+        A tensor shaped like inputs.
+    """
+    if frozen:
+        arguments |= {"is_training": False, "trainable": False}
+    return slim.batch_norm(inputs, **arguments)
+
+
+def make_divisible(filters: float, divisor: int = 8, minimum: int | None = None) -> int:
+    """A number of filters that is a multiple of divisor, which processors convolve faster.
+
+    Rounded to the nearest, half a divisor up, but never by more than a tenth down: the rule of the
+    published MobileNet v2, v3 and EfficientNet models.
+
+    Args:
+        filters: number that is asked for.
+        divisor: what the result is a multiple of.
+        minimum: no smaller number is given; None: divisor.
+    """
+    rounded = max(minimum or divisor, int(filters + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * filters else rounded
+
+
+def squeeze_excite(
+    inputs: tf.Tensor,
+    filters: int,
+    activation_fn: Callable[[tf.Tensor], tf.Tensor],
+    gate_fn: Callable[[tf.Tensor], tf.Tensor],
+    scope: str = "squeeze_excite",
+) -> tf.Tensor:
+    """Weighs channels by what the whole picture holds.
+
+    Hu et al. 2018, Squeeze-and-Excitation Networks, https://arxiv.org/abs/1709.01507, section 3:
+    the mean over space goes through two fully connected layers, here 1x1 convolutions with biases
+    and without normaliser.
+
+    Args:
+        inputs: [N, height, width, channels].
+        filters: of the layer between.
+        activation_fn: of the layer between.
+        gate_fn: makes weights of what the second layer gives.
+        scope: of the layers `Conv` and `Conv_1`.
+
+    Returns:
+        A tensor shaped like inputs.
+    """
+    with (
+        tf.variable_scope(scope, values=[inputs]),
+        slim.arg_scope([slim.conv2d], normalizer_fn=None),
+    ):
+        net = tf.reduce_mean(inputs, [1, 2], keepdims=True)
+        net = slim.conv2d(net, filters, [1, 1], activation_fn=activation_fn, scope="Conv")
+        channels = inputs.shape.as_list()[3]
+        net = slim.conv2d(net, channels, [1, 1], activation_fn=gate_fn, scope="Conv_1")
+        return inputs * net
 
 
 def fixed_padding(inputs: tf.Tensor, kernel_size: int | Sequence[int], rate: int = 1) -> tf.Tensor:

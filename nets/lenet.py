@@ -56,9 +56,6 @@ def lenet(
     return logits, end_points
 
 
-lenet.default_image_size = 28
-
-
 def lenet_arg_scope(weight_decay: float = 0.0) -> dict:
     """Defaults of the layers of LeNet.
 
@@ -75,3 +72,8 @@ def lenet_arg_scope(weight_decay: float = 0.0) -> dict:
         activation_fn=tf.nn.relu,
     ) as scope:
         return scope
+
+
+lenet.default_image_size = 28
+lenet.arg_scope = lenet_arg_scope
+lenet.head_scopes = ("LeNet/fc4",)

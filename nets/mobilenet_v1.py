@@ -201,20 +201,6 @@ def mobilenet_v1(
     return logits, end_points
 
 
-mobilenet_v1.default_image_size = 224
-
-
-def _thinned(depth_multiplier: float) -> Callable[..., tuple[tf.Tensor, EndPoints]]:
-    """MobileNet v1 with that depth_multiplier by default (section 3.3 of the paper)."""
-    net = functools.partial(mobilenet_v1, depth_multiplier=depth_multiplier)
-    return functools.update_wrapper(net, mobilenet_v1)
-
-
-mobilenet_v1_075 = _thinned(0.75)
-mobilenet_v1_050 = _thinned(0.50)
-mobilenet_v1_025 = _thinned(0.25)
-
-
 def mobilenet_v1_arg_scope(
     is_training: bool | None = True,
     weight_decay: float = 0.00004,
@@ -266,3 +252,19 @@ def mobilenet_v1_arg_scope(
         ) as scope,
     ):
         return scope
+
+
+mobilenet_v1.default_image_size = 224
+mobilenet_v1.arg_scope = mobilenet_v1_arg_scope
+mobilenet_v1.head_scopes = ("MobilenetV1/Logits",)
+
+
+def _thinned(depth_multiplier: float) -> Callable[..., tuple[tf.Tensor, EndPoints]]:
+    """MobileNet v1 with that depth_multiplier by default (section 3.3 of the paper)."""
+    net = functools.partial(mobilenet_v1, depth_multiplier=depth_multiplier)
+    return functools.update_wrapper(net, mobilenet_v1)
+
+
+mobilenet_v1_075 = _thinned(0.75)
+mobilenet_v1_050 = _thinned(0.50)
+mobilenet_v1_025 = _thinned(0.25)

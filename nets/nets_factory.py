@@ -14,63 +14,52 @@ class Net(NamedTuple):
     """What is registered about a net.
 
     Attributes:
-        function: place of the function that builds it.
-        arg_scope: place of the function that makes the arg scope to build it in.
+        module: of `nets`, in which the function that builds it has its name.
         preprocessing: name of its default preprocessing.
-        head_scopes: variable scopes that belong to one set of classes: to leave out when a
-            checkpoint with other classes is loaded, to train alone when only the head is trained.
+        parameters: values of its trainable variables with 1000 classes, as it is for inference.
+        multiply_adds: of convolutions and matrix products, of one picture of its size, with 1000
+            classes.
+        image_size: height and width that it is meant for, pixels.
     """
 
-    function: str
-    arg_scope: str
+    module: str
     preprocessing: str
-    head_scopes: tuple[str, ...]
+    parameters: int
+    multiply_adds: int
+    image_size: int = 224
 
 
-def _resnet(name: str) -> Net:
-    return Net(
-        f"nets.resnet_v1:{name}", "nets.resnet_v1:resnet_arg_scope", "vgg", (f"{name}/logits",)
-    )
-
-
-def _mobilenet(name: str) -> Net:
-    return Net(
-        f"nets.mobilenet_v1:{name}",
-        "nets.mobilenet_v1:mobilenet_v1_arg_scope",
-        "inception",
-        ("MobilenetV1/Logits",),
-    )
-
-
-NETS: Registry[Net] = Registry(
-    "Name of network unknown %s",
-    {
-        "inception_v1": Net(
-            "nets.inception_v1:inception_v1",
-            "nets.inception_v1:inception_v1_arg_scope",
-            "inception",
-            ("InceptionV1/Logits",),
-        ),
-        "resnet_v1_50": _resnet("resnet_v1_50"),
-        "resnet_v1_101": _resnet("resnet_v1_101"),
-        "resnet_v1_152": _resnet("resnet_v1_152"),
-        "resnet_v1_200": _resnet("resnet_v1_200"),
-        "mobilenet_v1": _mobilenet("mobilenet_v1"),
-        "mobilenet_v1_075": _mobilenet("mobilenet_v1_075"),
-        "mobilenet_v1_050": _mobilenet("mobilenet_v1_050"),
-        "mobilenet_v1_025": _mobilenet("mobilenet_v1_025"),
-        "lenet": Net("nets.lenet:lenet", "nets.lenet:lenet_arg_scope", "lenet", ("LeNet/fc4",)),
-        "cifarnet": Net(
-            "nets.cifarnet:cifarnet",
-            "nets.cifarnet:cifarnet_arg_scope",
-            "cifarnet",
-            ("CifarNet/logits",),
-        ),
-    },
-)
-
-
+_NETS = {
+    "inception_v1": Net("inception_v1", "inception", 6_617_624, 1_498_376_192),
+    "resnet_v1_50": Net("resnet_v1", "vgg", 25_557_032, 3_482_255_360),
+    "resnet_v1_101": Net("resnet_v1", "vgg", 44_549_160, 7_194_476_544),
+    "resnet_v1_152": Net("resnet_v1", "vgg", 60_192_808, 10_906_697_728),
+    "resnet_v1_200": Net("resnet_v1", "vgg", 64_673_832, 14_400_552_960),
+    "mobilenet_v1": Net("mobilenet_v1", "inception", 4_231_976, 568_740_352),
+    "mobilenet_v1_075": Net("mobilenet_v1", "inception", 2_585_560, 325_400_448),
+    "mobilenet_v1_050": Net("mobilenet_v1", "inception", 1_331_592, 149_497_088),
+    "mobilenet_v1_025": Net("mobilenet_v1", "inception", 470_072, 41_030_272),
+    "lenet": Net("lenet", "lenet", 4_290_984, 16_152_064, image_size=28),
+    "cifarnet": Net("cifarnet", "cifarnet", 1_947_496, 32_968_192, image_size=32),
+}
+NETS: Registry[Net] = Registry("Name of network unknown %s", _NETS)
 networks_map = NETS  # the name under which scripts for research/slim look for the nets
+
+
+def net_function(name: str) -> Callable[..., tuple[Any, dict[str, Any]]]:
+    """The function that builds a net, without its arg scope.
+
+    It has the attributes `arg_scope`, the function that makes the arg scope; `default_image_size`;
+    and `head_scopes`, the variable scopes that belong to one set of classes: to leave out when a
+    checkpoint with other classes is loaded, to train alone when only the head is trained.
+
+    Args:
+        name: a name of NETS.
+
+    Raises:
+        FlagError: unknown name.
+    """
+    return load(f"nets.{NETS[name].module}:{name}")
 
 
 def get_network_fn(
@@ -95,14 +84,14 @@ def get_network_fn(
 
     Returns:
         network_fn(images, **kwargs) -> (logits, end_points), with images [N, height, width,
-        channels] and the keyword arguments of the net. It has an attribute `default_image_size`.
+        channels] and the keyword arguments of the net. It has the attributes of `net_function`.
 
     Raises:
         FlagError: unknown name, the arg scope of the net has no such argument, or there is no batch
             norm to freeze.
     """
-    net = NETS[name]
-    function, arg_scope = load(net.function), load(net.arg_scope)
+    function = net_function(name)
+    arg_scope = function.arg_scope
     overrides = {key: value for key, value in arg_scope_overrides.items() if value is not None}
     known = inspect.signature(arg_scope).parameters
     if freeze_batch_norm and "batch_norm_decay" not in known:
@@ -117,6 +106,7 @@ def get_network_fn(
     @functools.wraps(function)
     def network_fn(images: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         from core.compat import slim
+        from nets import layers
 
         with contextlib.ExitStack() as scopes:
             scopes.enter_context(slim.arg_scope(arg_scope(weight_decay=weight_decay, **overrides)))
@@ -124,8 +114,9 @@ def get_network_fn(
                 # As arguments of the call they go before the is_training that a net sets in a scope
                 # of its own.
                 frozen = functools.partial(slim.batch_norm, is_training=False, trainable=False)
-                layers = [slim.conv2d, slim.separable_conv2d]
-                scopes.enter_context(slim.arg_scope(layers, normalizer_fn=frozen))
+                convolutions = [slim.conv2d, slim.separable_conv2d]
+                scopes.enter_context(slim.arg_scope(convolutions, normalizer_fn=frozen))
+                scopes.enter_context(slim.arg_scope([layers.batch_norm], frozen=True))
             return function(images, num_classes, is_training=is_training, **kwargs)
 
     return network_fn

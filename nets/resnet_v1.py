@@ -254,6 +254,8 @@ def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Te
         depth_multiplier: factor on the base depth of every block.
     """
     resnet.default_image_size = resnet_v1.default_image_size
+    resnet.arg_scope = resnet_arg_scope
+    resnet.head_scopes = (f"{name}/logits",)
     return resnet
 
 

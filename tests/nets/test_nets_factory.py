@@ -1,6 +1,7 @@
 """What holds for every registered net."""
 
 import functools
+import math
 import subprocess
 import sys
 
@@ -9,40 +10,40 @@ import pytest
 
 from core.compat import slim, tf
 from core.errors import FlagError
-from core.registry import load
-from nets.nets_factory import NETS, get_network_fn
+from nets.nets_factory import NETS, get_network_fn, net_function
 
-# Per net with 10 classes at its default size: (size, variables, values, L2 losses). A batch norm
-# with gamma has 4 variables of one value per channel, one without has 3, a bias is 1.
+# Per net with 10 classes: (variables, values, L2 losses). A batch norm with gamma has 4 variables
+# of one value per channel, one without has 3, a bias is 1.
 EXPECTED = {
     # 57 x (weights + 3) + 2 variables; 5,585,344 + 3 x 7,280 values, head 1,024 x 10 + 10.
-    "inception_v1": (224, 230, 5_607_184 + 10_250, 58),
+    "inception_v1": (230, 5_607_184 + 10_250, 58),
     # 53 x (weights + 4) + 2; 23,454,912 + 4 x 26,560, head 2,048 x 10 + 10.
-    "resnet_v1_50": (224, 267, 23_561_152 + 20_490, 54),
+    "resnet_v1_50": (267, 23_561_152 + 20_490, 54),
     # The deeper ones are built with biases for speed: 53 x 2 + 2 variables and 23,454,912 + 26,560
     # + 20,490 = 23,501,962 values of ResNet-50, and further units of 6 variables each. 17 units in
     # block3 have 262,144 + 589,824 + 262,144 weights and 1,536 biases: 1,115,648.
-    "resnet_v1_101": (224, 108 + 17 * 6, 23_501_962 + 17 * 1_115_648, 54 + 17 * 3),
+    "resnet_v1_101": (108 + 17 * 6, 23_501_962 + 17 * 1_115_648, 54 + 17 * 3),
     # 4 in block2 of 65,536 + 147,456 + 65,536 weights and 768 biases, 279,296, and 30 in block3.
-    "resnet_v1_152": (224, 108 + 34 * 6, 23_501_962 + 4 * 279_296 + 30 * 1_115_648, 54 + 34 * 3),
+    "resnet_v1_152": (108 + 34 * 6, 23_501_962 + 4 * 279_296 + 30 * 1_115_648, 54 + 34 * 3),
     # 20 in block2 and 30 in block3.
-    "resnet_v1_200": (224, 108 + 50 * 6, 23_501_962 + 20 * 279_296 + 30 * 1_115_648, 54 + 50 * 3),
+    "resnet_v1_200": (108 + 50 * 6, 23_501_962 + 20 * 279_296 + 30 * 1_115_648, 54 + 50 * 3),
     # 27 x 5 + 2; first layer 864, depthwise 9 x 4,960, pointwise 3,139,584, 4 x 10,944, and
     # 1,024 x 10 + 10. Depthwise weights have no L2.
-    "mobilenet_v1": (224, 137, 3_239_114, 15),
+    "mobilenet_v1": (137, 3_239_114, 15),
     # 0.75 x (864 + 44,640) + 0.75^2 x 3,139,584 = 1,800,144; 4 x 8,208; 768 x 10 + 10.
-    "mobilenet_v1_075": (224, 137, 1_800_144 + 32_832 + 7_690, 15),
+    "mobilenet_v1_075": (137, 1_800_144 + 32_832 + 7_690, 15),
     # 0.5 x 45,504 + 0.25 x 3,139,584 = 807,648; 4 x 5,472; 512 x 10 + 10.
-    "mobilenet_v1_050": (224, 137, 807_648 + 21_888 + 5_130, 15),
+    "mobilenet_v1_050": (137, 807_648 + 21_888 + 5_130, 15),
     # 0.25 x 45,504 + 0.0625 x 3,139,584 = 207,600; 4 x 2,736; 256 x 10 + 10.
-    "mobilenet_v1_025": (224, 137, 207_600 + 10_944 + 2_570, 15),
+    "mobilenet_v1_025": (137, 207_600 + 10_944 + 2_570, 15),
     # 5x5x3x32 + 32, 5x5x32x64 + 64, (7x7x64) x 1,024 + 1,024, 1,024 x 10 + 10.
-    "lenet": (28, 8, 2_432 + 51_264 + 3_212_288 + 10_250, 4),
+    "lenet": (8, 2_432 + 51_264 + 3_212_288 + 10_250, 4),
     # 5x5x3x64 + 64, 5x5x64x64 + 64, (8x8x64) x 384 + 384, 384 x 192 + 192, 192 x 10 + 10.
-    "cifarnet": (32, 10, 4_864 + 102_464 + 1_573_248 + 73_920 + 1_930, 2),
+    "cifarnet": (10, 4_864 + 102_464 + 1_573_248 + 73_920 + 1_930, 2),
 }
 RUN_AT_32 = ["inception_v1", "resnet_v1_50", "mobilenet_v1", "lenet", "cifarnet"]
 BUILT_WITH_BIASES = ["resnet_v1_101", "resnet_v1_152", "resnet_v1_200"]
+AUXILIARY = "/AuxLogits"  # layers of a head that is there to train the net alone
 RANDOM_OPS = ("Random", "Multinomial", "TruncatedNormal", "Dropout")
 
 
@@ -57,6 +58,15 @@ def built(name):
         size = network_fn.default_image_size
         logits, end_points = network_fn(tf.placeholder(tf.float32, [None, size, size, 3]))
     return graph, logits, end_points
+
+
+def multiply_adds_of(op):
+    """Multiply-adds that a convolution or a matrix product takes for one picture of the batch."""
+    # Of what is summed up for one number of the output: the first dimensions of the weights.
+    dimensions = {"Conv2D": 3, "DepthwiseConv2dNative": 2, "MatMul": 1}.get(op.type)
+    if not dimensions:
+        return 0
+    return math.prod(op.outputs[0].shape[1:]) * math.prod(op.inputs[1].shape[:dimensions])
 
 
 def initializer_ops(graph):
@@ -78,9 +88,9 @@ def test_all_tested():
 @pytest.mark.parametrize("name", NETS)
 def test_default_size_and_counts(name):
     graph, logits, end_points = built(name)
-    size, variables, values, _ = EXPECTED[name]
+    variables, values, _ = EXPECTED[name]
     model_variables = graph.get_collection(tf.GraphKeys.MODEL_VARIABLES)
-    assert load(NETS[name].function).default_image_size == size
+    assert get_network_fn(name, 10).default_image_size == NETS[name].image_size
     assert len(model_variables) == variables
     assert sum(int(np.prod(v.shape.as_list())) for v in model_variables) == values
     assert logits.shape.as_list() == [None, 10]
@@ -90,17 +100,34 @@ def test_default_size_and_counts(name):
 
 
 @pytest.mark.parametrize("name", NETS)
+def test_registered_cost(name):
+    """The figures of the registry are of 1000 classes, and of the net without what trains it."""
+    graph, _, _ = built(name)
+    with graph.as_default():
+        trainable = [v for v in tf.trainable_variables() if AUXILIARY not in v.op.name]
+    parameters = sum(v.shape.num_elements() for v in trainable)
+    if name in BUILT_WITH_BIASES:  # in place of gamma and beta, and the logits have theirs anyway
+        biases = [v.shape.num_elements() for v in trainable if v.op.name.endswith("/biases")]
+        parameters += sum(biases) - 10
+    operations = [op for op in graph.get_operations() if AUXILIARY not in op.name]
+    multiply_adds = [count for count in map(multiply_adds_of, operations) if count]
+    features = multiply_adds[-1] // 10
+    assert parameters + 990 * (features + 1) == NETS[name].parameters
+    assert sum(multiply_adds) + 990 * features == NETS[name].multiply_adds
+
+
+@pytest.mark.parametrize("name", NETS)
 def test_weights_with_l2(name):
     assert (
         len(built(name)[0].get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
-        == (EXPECTED[name][3])
+        == (EXPECTED[name][2])
     )
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_head_scopes_hold_the_variables_that_depend_on_the_classes(name):
     variables = built(name)[0].get_collection(tf.GraphKeys.MODEL_VARIABLES)
-    heads = tuple(f"{scope}/" for scope in NETS[name].head_scopes)
+    heads = tuple(f"{scope}/" for scope in net_function(name).head_scopes)
     in_head = {v.op.name for v in variables if v.op.name.startswith(heads)}
     # No net has a layer of 10 channels but its logits.
     assert in_head == {v.op.name for v in variables if v.shape.as_list()[-1] == 10}
@@ -235,7 +262,7 @@ def test_frozen_batch_norm(name):
         frozen, _ = training(tf.constant(images), **small, **dropout)
         assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         variables = tf.global_variables()
-        assert len(variables) == EXPECTED[name][1]
+        assert len(variables) == EXPECTED[name][0]
         norms = {v.op.name for v in variables if "BatchNorm" in v.op.name}
         trainable = {v.op.name for v in tf.trainable_variables()}
         assert trainable == {v.op.name for v in variables} - norms

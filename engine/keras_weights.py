@@ -1,0 +1,172 @@
+"""The weights of `keras.applications` as those of our nets, which are the same functions.
+
+Both have the same layers, so that a weight goes over as it is, with these exceptions: a fully
+connected layer there is a convolution here; where only the layer there has a bias before its batch
+norm, that moves into the mean; the nets that Keras feeds with blue, green and red get their first
+filters turned round, for red, green and blue.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from core.errors import CheckpointError, FlagError, MachineError
+
+
+class Application(NamedTuple):
+    """A net of `keras.applications`.
+
+    Attributes:
+        name: of the function that builds it.
+        layers: from the name of a layer of ours, without the net's own scope, to those of the layer
+            there and of its batch norm.
+        arguments: further ones of the function.
+        bgr: whether its pictures are blue, green, red.
+    """
+
+    name: str
+    layers: Callable[[str], tuple[str, str]]
+    arguments: Mapping[str, Any] = {}
+    bgr: bool = False
+
+
+def _mobilenet_v1(layer: str) -> tuple[str, str]:
+    """Conv2d_0, Conv2d_1_depthwise, Conv2d_1_pointwise, ..., Logits/Conv2d_1c_1x1."""
+    if layer.startswith("Logits/"):
+        return "conv_preds", ""
+    _, number, *kind = layer.split("_")
+    name = {"depthwise": f"conv_dw_{number}", "pointwise": f"conv_pw_{number}"}
+    name = name[kind[0]] if kind else "conv1"
+    return name, f"{name}_bn"
+
+
+APPLICATIONS = {
+    "mobilenet_v1": Application("MobileNet", _mobilenet_v1),
+    "mobilenet_v1_075": Application("MobileNet", _mobilenet_v1, {"alpha": 0.75}),
+    "mobilenet_v1_050": Application("MobileNet", _mobilenet_v1, {"alpha": 0.5}),
+    "mobilenet_v1_025": Application("MobileNet", _mobilenet_v1, {"alpha": 0.25}),
+}
+
+_ATTRIBUTES = {"weights": "kernel", "depthwise_weights": "kernel", "biases": "bias"}
+_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def application(model_name: str, num_classes: int, image_size: int) -> Any:
+    """The net of `keras.applications`, with random weights, from pictures to logits.
+
+    Args:
+        model_name: that of ours.
+        num_classes: its outputs; 0: it has no head and ends in pooled features.
+        image_size: height and width, pixels.
+
+    Returns:
+        A keras.Model.
+
+    Raises:
+        FlagError: Keras has no such net, or the size is too small for it.
+    """
+    if model_name not in APPLICATIONS:
+        raise FlagError(
+            f"keras.applications has no {model_name}", remedy=f"known: {', '.join(APPLICATIONS)}"
+        )
+    import keras
+
+    found = APPLICATIONS[model_name]
+    head = {"classes": num_classes, "classifier_activation": None}
+    return getattr(keras.applications, found.name)(
+        weights=None,
+        include_top=bool(num_classes),
+        input_shape=(image_size, image_size, 3),
+        **(head if num_classes else {"pooling": "avg"}),
+        **found.arguments,
+    )
+
+
+def load(model: Any, path: Path) -> None:
+    """Reads the weights of a net of `keras.applications` from a file that Keras wrote.
+
+    Args:
+        model: gets them.
+        path: the file, as Keras downloads it (.h5) or as `save_weights` writes it (.weights.h5).
+
+    Raises:
+        MachineError: there is no such file, or it cannot be read.
+        CheckpointError: it is damaged, or of another kind.
+        FlagError: it is of another net, or of other classes.
+    """
+    try:
+        with path.open("rb"):
+            pass
+        model.load_weights(path)
+    except ValueError as error:
+        raise FlagError(
+            f"the weights are not those of {model.name}: {str(error).splitlines()[0]}",
+            where=str(path),
+            remedy="check --model_name and --num_classes",
+        ) from None
+    except FileNotFoundError:
+        raise MachineError("no such file", where=str(path)) from None
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"not a file of weights: {error}", where=str(path)) from None
+
+
+def converted(
+    model: Any, model_name: str, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """What the variables of our net are by a net of `keras.applications`.
+
+    It is to be called outside any graph, where Keras can read its own.
+
+    Args:
+        model: the keras.Model.
+        model_name: that of ours.
+        shapes: of the model variables of ours, by name.
+
+    Returns:
+        Arrays by name, float32; those variables are left out that the Keras net has no layer for,
+        as a net without a head has none for the logits.
+
+    Raises:
+        FlagError: a layer differs in its size.
+    """
+    kind, layers = APPLICATIONS[model_name], _numbered(model)
+    values = {}
+    for name, shape in shapes.items():
+        layer, _, variable = name.rpartition("/")
+        _, _, layer = layer.removesuffix("/BatchNorm").partition("/")
+        conv, norm = (layers.get(found) for found in kind.layers(layer))
+        source = norm if variable in _NORM else conv
+        if source is None:
+            continue
+        value = getattr(source, _ATTRIBUTES.get(variable, variable)).numpy()
+        if variable == "moving_mean" and conv is not None and conv.use_bias:
+            value = value - conv.bias.numpy()
+        if value.size != np.prod(shape):
+            raise FlagError(f"{name} has the shape {shape}, in Keras {value.shape}")
+        value = value.reshape(shape)
+        if kind.bgr and variable == "weights" and value.shape[2] == 3:
+            value = value[:, :, ::-1]
+        values[name] = value
+    return values
+
+
+def _numbered(model: Any) -> dict[str, Any]:
+    """The layers of a Keras net by name.
+
+    Those without a name of their own, as conv2d_7, are numbered by their order alone: Keras goes on
+    counting from one net to the next.
+    """
+    layers, unnamed = {}, {}
+    for layer in model.layers:
+        found = re.fullmatch(r"(conv2d|batch_normalization)(?:_(\d+))?", layer.name)
+        if found:
+            unnamed.setdefault(found[1], []).append((int(found[2] or 0), layer))
+        else:
+            layers[layer.name] = layer
+    for kind, numbered in unnamed.items():
+        numbered.sort(key=lambda pair: pair[0])
+        layers |= {f"{kind}_{index}": layer for index, (_, layer) in enumerate(numbered)}
+    return layers

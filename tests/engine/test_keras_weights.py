@@ -1,0 +1,58 @@
+"""Our nets, with the weights of those of keras.applications, against these."""
+
+import numpy as np
+import pytest
+
+from core.compat import slim, tf
+from engine import keras_weights
+from nets.nets_factory import get_network_fn
+
+# Name: height and width of the pictures, pixels.
+SIZES = {"mobilenet_v1": 64, "mobilenet_v1_025": 64}
+
+
+def randomized(model, seed=1):
+    """Gives all variables of a Keras net random values with which a signal keeps its size."""
+    random = np.random.RandomState(seed)
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        if len(shape) > 1:
+            depthwise = len(shape) == 4 and shape[3] == 1
+            inputs = np.prod(shape[:2] if depthwise else shape[:-1])
+            weight.assign(random.normal(0, (2 / inputs) ** 0.5, shape))
+        elif weight.name in ("gamma", "moving_variance"):
+            weight.assign(random.uniform(0.5, 1.5, shape))
+        elif weight.name in ("beta", "moving_mean", "bias"):
+            weight.assign(random.normal(0, 0.1, shape))
+    return model
+
+
+def outputs_of_ours(name, model, pictures):
+    """The logits of our net with the weights of a Keras net, which have to fill it."""
+    with tf.Graph().as_default() as graph:
+        logits, _ = get_network_fn(name, model.output_shape[-1])(tf.constant(pictures))
+        variables = {v.op.name: v for v in slim.get_model_variables()}
+    shapes = {name: tuple(v.shape.as_list()) for name, v in variables.items()}
+    values = keras_weights.converted(model, name, shapes)
+    assert values.keys() == variables.keys()
+    with graph.as_default(), tf.Session() as session:
+        for name, value in values.items():
+            variables[name].load(value, session)
+        return session.run(logits)
+
+
+def test_every_application_is_compared():
+    assert set(SIZES) | {"mobilenet_v1_075", "mobilenet_v1_050"} == set(keras_weights.APPLICATIONS)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_our_net_is_the_same_function(name):
+    size = SIZES[name]
+    model = randomized(keras_weights.application(name, 7, size))
+    pictures = np.random.RandomState(2).uniform(-1, 1, [2, size, size, 3]).astype(np.float32)
+    turned = pictures[..., ::-1] if keras_weights.APPLICATIONS[name].bgr else pictures
+    expected = model(turned.astype(np.float32), training=False).numpy()
+    ours = outputs_of_ours(name, model, pictures)
+    # The pictures have a part in them, and by much more than what they may differ by.
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
