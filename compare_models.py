@@ -19,7 +19,7 @@ from core import extras, files, script
 from core.errors import FlagError
 from core.flags import Group
 from engine import flags
-from nets.nets_factory import NETS
+from nets.nets_factory import NETS, listing
 
 _OF_RUNS = ("dataset_dir", "dataset_name", "dataset_split_name", "batch_size")
 _OF_NETS = ("num_classes", "image_size")
@@ -35,6 +35,7 @@ def define(flag_values: absl_flags.FlagValues) -> None:
         "separated by commas.",
     )
     group.string("random_init", None, "Nets to be compared untrained, separated by commas.")
+    group.shown("list_models", "Show the nets, how large they are and what they cost.", listing)
     group.integer("num_classes", 1000, "Classes of the nets of --random_init.", lower=2)
     group.integer(
         "image_size",

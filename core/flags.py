@@ -67,6 +67,10 @@ class Group:
             name, default, help_, flag_values=self._flag_values, module_name=self._heading
         )
 
+    def shown(self, name: str, help_: str, text: Callable[[], str]) -> None:
+        """Defines a flag like `--help`: prints a text and exits, and is no setting of a run."""
+        flags.DEFINE_flag(_ShownFlag(name, help_, text), self._flag_values, self._heading)
+
     def _define(self, parser: flags.ArgumentParser, name: str, default: Any, help_: str) -> None:
         flags.DEFINE(
             parser,
@@ -77,6 +81,19 @@ class Group:
             serializer=flags.ArgumentSerializer(),
             module_name=self._heading,
         )
+
+
+class _ShownFlag(flags.BooleanFlag):
+    """Prints a text and exits with 0 as soon as it is read."""
+
+    def __init__(self, name: str, help_: str, text: Callable[[], str]) -> None:
+        super().__init__(name, False, help_)
+        self._text = text
+
+    def parse(self, argument: Any) -> None:
+        if self._parse(argument):
+            print(self._text(), flush=True)
+            sys.exit(0)
 
 
 class _FiniteParser(flags.FloatParser):
@@ -133,7 +150,12 @@ def configuration(flag_values: flags.FlagValues) -> Any:
     Its attribute `given` holds the names of the flags that were given by hand.
     """
     ours = _groups(flag_values)
-    values = {flag.name: flag.value for group in ours.values() for flag in group}
+    values = {
+        flag.name: flag.value
+        for group in ours.values()
+        for flag in group
+        if not isinstance(flag, _ShownFlag)
+    }
     given = frozenset(flag.name for group in ours.values() for flag in group if flag.present)
     fields = [*values, ("given", frozenset, dataclasses.field(default=given, repr=False))]
     return dataclasses.make_dataclass("Configuration", fields, frozen=True)(**values)

@@ -6,9 +6,9 @@ norm, that moves into the mean; the nets that Keras feeds with blue, green and r
 filters turned round, for red, green and blue.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,67 +50,81 @@ APPLICATIONS = {
     "mobilenet_v1_025": Application("MobileNet", _mobilenet_v1, {"alpha": 0.25}),
 }
 
+IMAGENET = "imagenet"  # instead of a file
 _ATTRIBUTES = {"weights": "kernel", "depthwise_weights": "kernel", "biases": "bias"}
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-def application(model_name: str, num_classes: int, image_size: int) -> Any:
-    """The net of `keras.applications`, with random weights, from pictures to logits.
+def application(
+    model_name: str, num_classes: int, image_size: int, weights: str | None = None
+) -> Any:
+    """The net of `keras.applications`, from pictures to logits.
 
     Args:
         model_name: that of ours.
         num_classes: its outputs; 0: it has no head and ends in pooled features.
         image_size: height and width, pixels.
+        weights: a file of weights, as Keras downloads it (.h5) or as `save_weights` writes it
+            (.weights.h5); or IMAGENET, which Keras downloads. None: random ones.
 
     Returns:
         A keras.Model.
 
     Raises:
-        FlagError: Keras has no such net, or the size is too small for it.
+        FlagError: Keras has no such net, the size is not one of it, or the weights are of another
+            net or of other classes.
+        CheckpointError: there is no such file, or it is damaged or of another kind.
+        MachineError: they cannot be downloaded.
     """
     if model_name not in APPLICATIONS:
         raise FlagError(
             f"keras.applications has no {model_name}", remedy=f"known: {', '.join(APPLICATIONS)}"
         )
+    if weights not in (None, IMAGENET):
+        _check_file(weights)
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else is set, in a file or outside
     import keras
 
     found = APPLICATIONS[model_name]
     head = {"classes": num_classes, "classifier_activation": None}
-    return getattr(keras.applications, found.name)(
-        weights=None,
-        include_top=bool(num_classes),
-        input_shape=(image_size, image_size, 3),
-        **(head if num_classes else {"pooling": "avg"}),
-        **found.arguments,
-    )
-
-
-def load(model: Any, path: Path) -> None:
-    """Reads the weights of a net of `keras.applications` from a file that Keras wrote.
-
-    Args:
-        model: gets them.
-        path: the file, as Keras downloads it (.h5) or as `save_weights` writes it (.weights.h5).
-
-    Raises:
-        MachineError: there is no such file, or it cannot be read.
-        CheckpointError: it is damaged, or of another kind.
-        FlagError: it is of another net, or of other classes.
-    """
     try:
-        with path.open("rb"):
-            pass
-        model.load_weights(path)
+        return getattr(keras.applications, found.name)(
+            weights=weights,
+            include_top=bool(num_classes),
+            input_shape=(image_size, image_size, 3),
+            **(head if num_classes else {"pooling": "avg"}),
+            **found.arguments,
+        )
     except ValueError as error:
         raise FlagError(
-            f"the weights are not those of {model.name}: {str(error).splitlines()[0]}",
-            where=str(path),
-            remedy="check --model_name and --num_classes",
+            f"{found.name} of Keras does not take that: {_first_line(error)}",
+            where=weights or "",
+            remedy="check --model_name, --num_classes and --image_size",
         ) from None
+    except Exception as error:
+        if weights != IMAGENET:
+            raise
+        raise MachineError(f"cannot download the weights: {_first_line(error)}") from None
+
+
+def _check_file(path: str) -> None:
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            file.visit(lambda _: None)
     except FileNotFoundError:
-        raise MachineError("no such file", where=str(path)) from None
-    except (OSError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"not a file of weights: {error}", where=str(path)) from None
+        raise CheckpointError("no such file", where=path) from None
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"not a file of weights: {_first_line(error)}",
+            where=path,
+            remedy="pass one that Keras wrote, ending in .h5",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def converted(

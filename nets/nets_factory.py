@@ -46,6 +46,20 @@ NETS: Registry[Net] = Registry("Name of network unknown %s", _NETS)
 networks_map = NETS  # the name under which scripts for research/slim look for the nets
 
 
+def listing() -> str:
+    """All nets as a table, with what they cost."""
+    row = "{:18} {:>7}  {:>11}  {:>14}  {:>14}  {}".format
+    lines = [row("net", "input", "parameters", "multiply-adds", "FLOPs", "preprocessing")]
+    for name, net in NETS.items():
+        size = f"{net.image_size}x{net.image_size}"
+        costs = (net.parameters, net.multiply_adds, 2 * net.multiply_adds)
+        lines.append(row(name, size, *map("{:,}".format, costs), net.preprocessing))
+    lines.append(
+        "Of one picture, with 1000 classes; a multiply-add is two floating point operations."
+    )
+    return "\n".join(lines)
+
+
 def net_function(name: str) -> Callable[..., tuple[Any, dict[str, Any]]]:
     """The function that builds a net, without its arg scope.
 

@@ -14,6 +14,7 @@ from core import files
 from core.flags import parse
 from engine import checkpoints
 from engine.flags import define_training
+from nets.nets_factory import NETS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = "train_image_classifier.py"
@@ -43,20 +44,33 @@ def flags(tiny_dataset):
     return flags
 
 
+def watched(script, flag):
+    """A script that is asked for a text; its last line says whether it imported TensorFlow."""
+    command = [sys.executable, "-c", WATCHED, ROOT / script, flag]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
 @pytest.mark.parametrize("script", [SCRIPT, "eval_image_classifier.py"])
 def test_help_needs_no_tensorflow(script):
-    result = subprocess.run(
-        [sys.executable, "-c", WATCHED, ROOT / script, "--help"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
+    result = watched(script, "--help")
     assert f"python {script}" in result.stdout
     for flag in ("--dataset_dir", "--model_name", "--checkpoint_path", "--[no]use_grayscale"):
         assert flag in result.stdout
     assert "tensorflow imported: False" in result.stdout
+
+
+@pytest.mark.parametrize("script", [SCRIPT, "export_inference_graph.py", "compare_models.py"])
+def test_the_nets_are_listed(script):
+    heading, *rows, note, tensorflow = watched(script, "--list_models").stdout.splitlines()
+    assert heading.startswith("net  ")
+    assert [row.split()[0] for row in rows] == list(NETS)
+    resnet = "resnet_v1_50 224x224 25,557,032 3,482,255,360 6,964,510,720 vgg"
+    assert rows[list(NETS).index("resnet_v1_50")].split() == resnet.split()
+    assert "1000 classes" in note
+    assert len({row.rindex(" ") for row in rows if row.endswith(" vgg")}) == 1  # columns
+    assert tensorflow == "tensorflow imported: False"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from absl import flags as absl_flags
 
 from core.errors import FlagError
 from core.flags import Group
-from nets.nets_factory import NETS
+from nets.nets_factory import NETS, listing
 
 LARGEST_HEAD = 65_536  # units of a hidden layer: 256 times what is usual
 
@@ -15,6 +15,7 @@ def define_model(flag_values: absl_flags.FlagValues) -> None:
     """The flags that say which net it is and how its pictures are prepared."""
     group = Group("Model", flag_values)
     group.string("model_name", "inception_v3", f"One of {', '.join(NETS)}.")
+    group.shown("list_models", "Show the nets, how large they are and what they cost.", listing)
     group.string(
         "preprocessing_name",
         None,

@@ -14,9 +14,8 @@ from core import files
 from core.errors import DataError, FlagError
 from datasets import tfrecord
 from datasets.spec import LoadedSplit
-from engine import run_dir
+from engine import run_dir, untrained
 from inference import predictor
-from inference.comparison import random_init
 
 SAMPLES = 32  # pictures to measure the speed with, at most
 
@@ -56,10 +55,11 @@ def gather(
     names = named([*paths, *drawn])
     for path in paths:
         predictor.newest(path)  # a mistyped one is to be told first
+    class_names = [str(number) for number in range(config.num_classes)]
     found = {}
     for name, path in names.items():
         if path in drawn:
-            random_init.write(drawn[path], config.image_size, config.num_classes, Path(path))
+            untrained.write(Path(path), drawn[path], config.image_size, class_names)
             found[name] = Candidate(path, run_dir.read(Path(path)), is_trained=False)
         else:
             with contextlib.closing(predictor.open_model(path)) as opened:

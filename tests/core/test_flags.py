@@ -65,6 +65,23 @@ def test_a_flag_that_may_be_given_several_times():
     assert (config.name, config.given) == (["a;b", "c d"], {"name"})
 
 
+def test_a_flag_that_shows_a_text(capsys):
+    def define(flag_values):
+        group = flags.Group("Data", flag_values)
+        group.integer("count", 5, "How many.")
+        group.shown("list_them", "Show them all.", lambda: "all of them")
+
+    config = flags.parse(define, ["--count=2", "--nolist_them"])
+    assert (config.count, config.given, capsys.readouterr().out) == (2, {"count"}, "")
+    assert not hasattr(config, "list_them")
+    for arguments in (["--list_them"], ["--list_them=true", "--count=few"]):
+        with pytest.raises(SystemExit) as end:
+            flags.parse(define, arguments)
+        assert (end.value.code, capsys.readouterr().out) == (0, "all of them\n")
+    with pytest.raises(FlagError, match="--list_them=maybe"):
+        flags.parse(define, ["--list_them=maybe"])
+
+
 def test_a_negated_flag_takes_no_value():
     with pytest.raises(FlagError, match="--nofast=true does not take an argument"):
         parse("--nofast=true")
