@@ -17,16 +17,28 @@ from benchmarks import data, machine, workers
 from benchmarks.report import Report, Section
 from benchmarks.workers import NotInstalledError, Turn, Worker
 from core.errors import MachineError
+from engine import keras_weights
 
 OPTIMIZER = {"momentum": 0.9, "learning_rate": 0.001}  # SGD; the rate has no part in the speed
 OURS, KERAS, TORCH = "ours", "Keras fit", "PyTorch eager"
 
-# The nets as the peers have them; what is not listed they have not.
-_KERAS = {"mobilenet_v1": "MobileNet", "resnet_v1_50": "ResNet50"}  # in keras.applications
+# The nets as PyTorch has them, library and name; what is not listed it has not.
 _TORCH = {
     "inception_v1": ("torchvision", "googlenet"),
+    "inception_v3": ("torchvision", "inception_v3"),
+    "resnet_v1_18": ("torchvision", "resnet18"),
+    "resnet_v1_34": ("torchvision", "resnet34"),
     "resnet_v1_50": ("torchvision", "resnet50"),
+    "resnet_v1_101": ("torchvision", "resnet101"),
+    "resnet_v1_152": ("torchvision", "resnet152"),
     "mobilenet_v1": ("timm", "mobilenetv1_100"),
+    "mobilenet_v2": ("torchvision", "mobilenet_v2"),
+    "mobilenet_v3_large": ("torchvision", "mobilenet_v3_large"),
+    "mobilenet_v3_small": ("torchvision", "mobilenet_v3_small"),
+    "densenet121": ("torchvision", "densenet121"),
+    "efficientnet_b0": ("torchvision", "efficientnet_b0"),
+    "efficientnet_b1": ("torchvision", "efficientnet_b1"),
+    "vgg_16": ("torchvision", "vgg16"),
 }
 _RATES = {
     "net": "",
@@ -152,8 +164,8 @@ def _peers(case: Case, pool: Path) -> Iterator[tuple[str, Any]]:
         "classes": case.dataset.num_classes,
         **OPTIMIZER,
     }
-    if case.net in _KERAS:
-        keras = {**spec, "model": _KERAS[case.net]}
+    if case.net in keras_weights.APPLICATIONS:
+        keras = {**spec, "net": case.net}
         yield KERAS, workers.started("benchmarks.contestants.keras_fit", keras)
     if case.net in _TORCH:
         library, model = _TORCH[case.net]

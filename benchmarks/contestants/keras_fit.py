@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contestants import serving
+from engine import keras_weights
 
 
 def make(spec: Mapping[str, Any]) -> serving.Contestant:
     """Builds and compiles the net; the task "step" fits it for so many batches.
 
     Args:
-        spec: model (its name in keras.applications), pool (file with the pictures), batch_size,
+        spec: net (its name here), pool (file with the pictures), batch_size,
             momentum, learning_rate, mixed_precision, classes.
     """
     import keras
@@ -24,12 +25,7 @@ def make(spec: Mapping[str, Any]) -> serving.Contestant:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     with np.load(spec["pool"]) as pool:
         images, labels = pool["images"], pool["labels"]
-    model = getattr(keras.applications, spec["model"])(
-        weights=None,
-        input_shape=images.shape[1:],
-        classes=spec["classes"],
-        classifier_activation=None,
-    )
+    model = keras_weights.application(spec["net"], spec["classes"], images.shape[1])
     model.compile(
         keras.optimizers.SGD(spec["learning_rate"], momentum=spec["momentum"]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -17,7 +17,8 @@ def _net(library: str, model: str, classes: int) -> Any:
         return timm.create_model(model, num_classes=classes)
     import torchvision
 
-    more = {"aux_logits": False, "init_weights": False} if model == "googlenet" else {}
+    has_auxiliary_heads = model in ("googlenet", "inception_v3")
+    more = {"aux_logits": False, "init_weights": False} if has_auxiliary_heads else {}
     return getattr(torchvision.models, model)(weights=None, num_classes=classes, **more)
 
 
