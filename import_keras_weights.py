@@ -32,6 +32,7 @@ def define(flag_values: absl_flags.FlagValues) -> None:
         1000,
         "Outputs of the net; 0: the file has no head, as one of a name with notop.",
         lower=0,
+        upper=100_000,
     )
     group.integer(
         "image_size",

@@ -6,6 +6,8 @@ import resource
 import shlex
 import signal
 import string
+import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -16,6 +18,7 @@ import classify_images
 import compare_models
 import download_and_convert_data
 import export_inference_graph
+import import_keras_weights
 import serve_image_classifier
 import tune_image_classifier
 from core import files
@@ -28,6 +31,7 @@ from tests.slow.campaign.processes import (
     CONVERT,
     EVALUATE,
     EXPORT,
+    IMPORT,
     SERVE,
     TRAIN,
     TUNE,
@@ -38,6 +42,7 @@ from tests.slow.campaign.trials import Row, Trial
 CODES = frozenset({0, 2, 3, 4, 5, 6, 7, 8})
 STOPPED = 128 + signal.SIGTERM  # a server that has listened
 PATIENCE = 120.0
+WEIGHTS = "keras.weights.h5"
 MEMORY = 20 << 30  # bytes of addresses, stacks of threads among them, that a script may take
 
 _DEFINE = {
@@ -49,6 +54,7 @@ _DEFINE = {
     EXPORT: export_inference_graph.define,
     SERVE: serve_image_classifier.define,
     TUNE: tune_image_classifier.define,
+    IMPORT: import_keras_weights.define,
 }
 # What a script writes to is told first, and in what follows every path is relative: nothing is
 # written outside of the trial's directory, whatever is made of the rest.
@@ -112,6 +118,7 @@ def _lay_out(trial: Trial) -> None:
     trial.expect(directory.name == "data" and run.name == "run", "broken", "other names")
     place = trial.directory
     (place / "pictures").symlink_to(conversion.pictures(trial))
+    (place / WEIGHTS).symlink_to(trial.once("keras", _save_keras_weights) / WEIGHTS)
     (place / "folder").mkdir()
     (place / "garbage").write_bytes(trial.random.randbytes(500))
     (place / "closed").write_text("--seed=1\n")
@@ -120,6 +127,16 @@ def _lay_out(trial: Trial) -> None:
     (place / "good.flags").write_text("--seed=0\n")
     (place / "weights").write_text(validating.WEIGHTS)
     (place / "space").write_text("learning_rate log 1e-5 1e-2\noptimizer choice adam sgd # two\n")
+
+
+def _save_keras_weights(directory: Path) -> None:
+    """In a process of its own: Keras stays out of the one that the scripts are forks of."""
+    code = (
+        "import keras, sys; keras.applications.MobileNet(weights=None, alpha=0.25, classes=3, "
+        "input_shape=(32, 32, 3)).save_weights(sys.argv[1])"
+    )
+    path = directory / WEIGHTS
+    subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True)
 
 
 def _valid(trial: Trial, scripts: Collection[str]) -> tuple[str, list[str]]:
@@ -141,6 +158,7 @@ def _valid(trial: Trial, scripts: Collection[str]) -> tuple[str, list[str]]:
     searched = chance.choice(("--search=learning_rate log 1e-5 1e-2", "--search_file=space"))
     compared = chance.choice(("run", "run,run/model.ckpt-9"))
     nets = ["--random_init=lenet,cifarnet", "--num_classes=3", "--image_size=32"]
+    keras = ["--model_name=mobilenet_v1_025", "--num_classes=3", "--image_size=32"]
     kind = chance.choice(exports.NAMES)
     export = exports.path_in(Path("exports"), kind)
     lines = (
@@ -156,6 +174,7 @@ def _valid(trial: Trial, scripts: Collection[str]) -> tuple[str, list[str]]:
         (EXPORT, [f"--output_file={export}", "--checkpoint_path=run", f"--format={kind}"]),
         (EXPORT, ["--output_file=graph.pb", "--model_name=lenet", "--dataset_name=mnist"]),
         (SERVE, ["--checkpoint_path=run", "--port=0"]),
+        (IMPORT, ["--output_dir=imported", f"--weights={WEIGHTS}", *keras]),
     )
     return chance.choice([line for line in lines if line[0] in scripts])
 
@@ -228,4 +247,5 @@ def garbled(trial: Trial, scripts: Collection[str] = tuple(_DEFINE)) -> None:
 ROWS = (
     Row("command_lines", garbled, 1000),
     Row("training_command_lines", partial(garbled, scripts=(TRAIN, TUNE)), 300),
+    Row("import_command_lines", partial(garbled, scripts=(IMPORT,)), 60),
 )

@@ -22,6 +22,7 @@ COMPARE = "compare_models.py"
 EXPORT = "export_inference_graph.py"
 SERVE = "serve_image_classifier.py"
 TUNE = "tune_image_classifier.py"
+IMPORT = "import_keras_weights.py"
 
 COLD_SECONDS = 4.0  # what importing TensorFlow adds to the life of a new process, about
 PATIENCE = 240.0  # seconds after which a script hangs
