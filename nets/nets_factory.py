@@ -35,6 +35,8 @@ _NETS = {
     "resnet_v1_101": Net("resnet_v1", "vgg", 44_549_160, 7_194_476_544),
     "resnet_v1_152": Net("resnet_v1", "vgg", 60_192_808, 10_906_697_728),
     "resnet_v1_200": Net("resnet_v1", "vgg", 64_673_832, 14_400_552_960),
+    "resnet_v1_18": Net("resnet_v1", "vgg", 11_689_512, 1_814_073_344),
+    "resnet_v1_34": Net("resnet_v1", "vgg", 21_797_672, 3_663_761_408),
     "mobilenet_v1": Net("mobilenet_v1", "inception", 4_231_976, 568_740_352),
     "mobilenet_v1_075": Net("mobilenet_v1", "inception", 2_585_560, 325_400_448),
     "mobilenet_v1_050": Net("mobilenet_v1", "inception", 1_331_592, 149_497_088),

@@ -1,8 +1,8 @@
-"""Building blocks of residual nets.
+"""Building blocks of residual nets, of both versions: root, stack of blocks, head, arg scope.
 
 He et al. 2016, Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385. A
-block subsamples in its last unit, where the paper does so in the first one of the next block: the
-same values for less memory.
+block of bottlenecks subsamples in its last unit, where the paper does so in the first one of the
+next block: the same values for less memory, as what comes between are 1x1 convolutions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
-from nets.layers import fixed_padding
+from nets.layers import EndPoints, fixed_padding, stem_strides
 
 
 class Block(NamedTuple):
@@ -25,6 +25,61 @@ class Block(NamedTuple):
     scope: str
     unit_fn: Callable[..., tf.Tensor]
     args: Sequence[Mapping[str, int]]
+
+
+def bottleneck_block(
+    scope: str, unit_fn: Callable[..., tf.Tensor], base_depth: int, num_units: int, stride: int
+) -> Block:
+    """A block of bottleneck units of 4 * base_depth channels; its last unit has the stride.
+
+    Args:
+        scope: name of the block.
+        unit_fn: the unit.
+        base_depth: channels of the 3x3 convolutions.
+        num_units: number of units.
+        stride: of the last unit.
+
+    Returns:
+        The block.
+    """
+    strides = [1] * (num_units - 1) + [stride]
+    return Block(
+        scope,
+        unit_fn,
+        [{"depth": 4 * base_depth, "depth_bottleneck": base_depth, "stride": s} for s in strides],
+    )
+
+
+def four_blocks(
+    block_fn: Callable[..., Block],
+    strides: Sequence[int],
+    num_units: Sequence[int],
+    depth_multiplier: float = 1,
+    min_base_depth: int = 8,
+) -> list[Block]:
+    """The blocks of the nets of Table 1 of the paper: from one to the next, base depths double.
+
+    Args:
+        block_fn: makes a block, called with scope, base_depth, num_units and stride.
+        strides: of the blocks.
+        num_units: of the blocks.
+        depth_multiplier: factor on the base depth of every block.
+        min_base_depth: no block gets a smaller base depth than this.
+
+    Returns:
+        `block1` to `block4`.
+    """
+    # At 224x224 these work on maps of 56, 28, 14 and 7 rows.
+    table = zip((64, 128, 256, 512), num_units, strides, strict=True)
+    return [
+        block_fn(
+            f"block{i}",
+            base_depth=max(int(depth * depth_multiplier), min_base_depth),
+            num_units=units,
+            stride=stride,
+        )
+        for i, (depth, units, stride) in enumerate(table, start=1)
+    ]
 
 
 def subsample(inputs: tf.Tensor, factor: int, scope: str | None = None) -> tf.Tensor:
@@ -73,6 +128,38 @@ def conv2d_same(
     return slim.conv2d(
         inputs, num_outputs, kernel_size, stride=stride, rate=rate, padding=padding, scope=scope
     )
+
+
+def root(
+    net: tf.Tensor, output_stride: int | None, stem_stride: int | None
+) -> tuple[tf.Tensor, int | None]:
+    """What comes before the blocks: a 7x7 convolution of 64 filters and a 3x3 max pool.
+
+    Args:
+        net: [N, height, width, channels].
+        output_stride: of the whole net; None: as the blocks say.
+        stem_stride: factor by which the size is divided, 1, 2 or 4; below 4 there is no max pool.
+            None: 4.
+
+    Returns:
+        [N, height / stem_stride, width / stem_stride, 64], and what is left of output_stride.
+
+    Raises:
+        FlagError: output_stride is not a multiple of the root's stride, or stem_stride is not 1, 2
+            or 4.
+    """
+    conv_stride, pool_stride = stem_strides([2, 2], stem_stride)
+    if output_stride is not None:
+        if output_stride % (conv_stride * pool_stride):
+            raise FlagError(
+                f"The output_stride needs to be a multiple of {conv_stride * pool_stride}.",
+                where=f"output_stride {output_stride}",
+            )
+        output_stride //= conv_stride * pool_stride
+    net = conv2d_same(net, 64, 7, stride=conv_stride, scope="conv1")
+    if pool_stride > 1:
+        net = slim.max_pool2d(net, [3, 3], stride=pool_stride, scope="pool1")
+    return net, output_stride
 
 
 @slim.add_arg_scope
@@ -131,6 +218,41 @@ def stack_blocks_dense(
             remedy="give a product of the strides of the first units",
         )
     return net
+
+
+def head(
+    net: tf.Tensor,
+    num_classes: int | None,
+    end_points: EndPoints,
+    net_name: str,
+    global_pool: bool,
+    spatial_squeeze: bool,
+) -> tuple[tf.Tensor, EndPoints]:
+    """Averages the features over space and classifies them with a 1x1 convolution.
+
+    Args:
+        net: [N, height, width, channels].
+        num_classes: number of classes. 0 or None: the features are returned.
+        end_points: gains `global_pool`, those of the logits by full scope name, and `predictions`.
+        net_name: full name of the net's variable scope, which is open.
+        global_pool: whether to average.
+        spatial_squeeze: logits are [N, num_classes] rather than [N, 1, 1, num_classes].
+
+    Returns:
+        Logits or features, and the end points.
+    """
+    if global_pool:
+        net = end_points["global_pool"] = tf.reduce_mean(net, [1, 2], keepdims=True, name="pool5")
+    if num_classes:
+        net = end_points[f"{net_name}/logits"] = slim.conv2d(
+            net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope="logits"
+        )
+        if spatial_squeeze:
+            net = end_points[f"{net_name}/spatial_squeeze"] = tf.squeeze(
+                net, [1, 2], name="SpatialSqueeze"
+            )
+        end_points["predictions"] = slim.softmax(net, scope="predictions")
+    return net, end_points
 
 
 def resnet_arg_scope(

@@ -3,27 +3,33 @@
 [1] He et al. 2016, Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385.
 [2] He et al. 2016, Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027.
 
-Units are the bottlenecks of [1]; only a change of depth has a projection as its shortcut. The base
-of ResNet-50 has 23,454,912 convolution weights.
+Only a change of depth or, of basic units, of stride has a projection as its shortcut (option B of
+[1]). Convolution weights of the bases, and multiply-adds at 224x224 with 1000 classes:
+
+    ResNet-18   11,166,912    1,814,073,344    [1]: 1.8 x 10^9
+    ResNet-34   21,267,648    3,663,761,408    [1]: 3.6 x 10^9
+    ResNet-50   23,454,912    3,482,255,360    [1]: 3.8 x 10^9, its strides a unit later
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 from core.compat import slim, tf
-from core.errors import FlagError
 from nets import resnet_utils
-from nets.layers import EndPoints, stem_strides
+from nets.layers import EndPoints
 from nets.resnet_utils import resnet_arg_scope
 
 __all__ = [
+    "basic",
     "bottleneck",
     "resnet_arg_scope",
     "resnet_v1",
+    "resnet_v1_18",
+    "resnet_v1_34",
     "resnet_v1_50",
     "resnet_v1_101",
     "resnet_v1_152",
     "resnet_v1_200",
+    "resnet_v1_basic_block",
     "resnet_v1_block",
 ]
 
@@ -73,8 +79,7 @@ def bottleneck(
         residual = resnet_utils.conv2d_same(
             residual, depth_bottleneck, 3, stride, rate=rate, scope="conv2"
         )
-        initializers = {"gamma": tf.zeros_initializer()} if zero_init_residual else None
-        with slim.arg_scope([slim.batch_norm], param_initializers=initializers):
+        with slim.arg_scope([slim.batch_norm], **_gamma(zero_init_residual)):
             residual = slim.conv2d(
                 residual, depth, [1, 1], stride=1, activation_fn=None, scope="conv3"
             )
@@ -85,23 +90,81 @@ def bottleneck(
         return slim.utils.collect_named_outputs(outputs_collections, unit_scope.name, output)
 
 
+@slim.add_arg_scope
+def basic(
+    inputs: tf.Tensor,
+    depth: int,
+    stride: int,
+    rate: int = 1,
+    nominal_stride: int = 1,
+    outputs_collections: str | None = None,
+    scope: str | None = None,
+    zero_init_residual: bool = False,
+) -> tf.Tensor:
+    """A residual unit: 3x3, 3x3, plus the shortcut (Fig. 5 of [1], left).
+
+    Args:
+        inputs: [N, height, width, channels].
+        depth: channels of the output.
+        stride: of the first convolution and of the shortcut.
+        rate: atrous rate of the first convolution.
+        nominal_stride: what the stride is where no output_stride forbids it. The second
+            convolution makes up for what is missing in its atrous rate.
+        outputs_collections: collection of the output.
+        scope: variable scope, by default basic_v1.
+        zero_init_residual: begin with a gamma of 0 behind the last convolution, so that the unit
+            begins as its shortcut.
+
+    Returns:
+        [N, ceil(height / stride), ceil(width / stride), depth].
+    """
+    with tf.variable_scope(scope, "basic_v1", [inputs]) as unit_scope:
+        depth_in = slim.utils.last_dimension(inputs.get_shape(), min_rank=4)
+        shortcut = inputs
+        if depth != depth_in or nominal_stride > 1:
+            shortcut = slim.conv2d(
+                inputs, depth, [1, 1], stride=stride, activation_fn=None, scope="shortcut"
+            )
+        residual = resnet_utils.conv2d_same(inputs, depth, 3, stride, rate=rate, scope="conv1")
+        rate *= nominal_stride // stride
+        with slim.arg_scope([slim.batch_norm], **_gamma(zero_init_residual)):
+            residual = slim.conv2d(
+                residual, depth, [3, 3], rate=rate, activation_fn=None, scope="conv2"
+            )
+        output = tf.nn.relu(shortcut + residual)
+        return slim.utils.collect_named_outputs(outputs_collections, unit_scope.name, output)
+
+
+def _gamma(zero: bool) -> dict:
+    """Arguments of batch norm: gamma begins with 0, or as it does anyway."""
+    return {"param_initializers": {"gamma": tf.zeros_initializer()} if zero else None}
+
+
 def resnet_v1_block(scope: str, base_depth: int, num_units: int, stride: int) -> resnet_utils.Block:
-    """A block of bottleneck units of 4 * base_depth channels; its last unit has the stride.
+    """A block of bottlenecks: see `resnet_utils.bottleneck_block`."""
+    return resnet_utils.bottleneck_block(scope, bottleneck, base_depth, num_units, stride)
+
+
+def resnet_v1_basic_block(
+    scope: str, base_depth: int, num_units: int, stride: int
+) -> resnet_utils.Block:
+    """A block of basic units; its first unit has the stride, as in [1].
+
+    The last unit of the block before could not have it: the 3x3 convolution behind the strided one
+    would no longer see all places.
 
     Args:
         scope: name of the block.
-        base_depth: channels of the 3x3 convolutions.
+        base_depth: channels of all convolutions.
         num_units: number of units.
-        stride: of the last unit.
+        stride: of the first unit.
 
     Returns:
         The block.
     """
-    strides = [1] * (num_units - 1) + [stride]
+    strides = [stride] + [1] * (num_units - 1)
     return resnet_utils.Block(
-        scope,
-        bottleneck,
-        [{"depth": 4 * base_depth, "depth_bottleneck": base_depth, "stride": s} for s in strides],
+        scope, basic, [{"depth": base_depth, "stride": s, "nominal_stride": s} for s in strides]
     )
 
 
@@ -151,57 +214,39 @@ def resnet_v1(
         FlagError: output_stride is not a multiple of the root block's stride, or cannot be
             reached, or stem_stride is not 1, 2 or 4.
     """
-    conv_stride, pool_stride = stem_strides([2, 2], stem_stride)
-    root_stride = conv_stride * pool_stride
+    training = {} if is_training is None else {"is_training": is_training}
     with tf.variable_scope(scope, "resnet_v1", [inputs], reuse=reuse) as net_scope:
         collection = net_scope.original_name_scope + "_end_points"
         with (
             slim.arg_scope(
-                [slim.conv2d, bottleneck, resnet_utils.stack_blocks_dense],
+                [slim.conv2d, basic, bottleneck, resnet_utils.stack_blocks_dense],
                 outputs_collections=collection,
             ),
-            slim.arg_scope([bottleneck], zero_init_residual=zero_init_residual),
-            contextlib.nullcontext()
-            if is_training is None
-            else slim.arg_scope([slim.batch_norm], is_training=is_training),
+            slim.arg_scope([basic, bottleneck], zero_init_residual=zero_init_residual),
+            slim.arg_scope([slim.batch_norm], **training),
         ):
             net = inputs
             if include_root_block:
-                if output_stride is not None:
-                    if output_stride % root_stride:
-                        raise FlagError(
-                            f"The output_stride needs to be a multiple of {root_stride}.",
-                            where=f"output_stride {output_stride}",
-                        )
-                    output_stride //= root_stride
-                net = resnet_utils.conv2d_same(net, 64, 7, stride=conv_stride, scope="conv1")
-                if pool_stride > 1:
-                    net = slim.max_pool2d(net, [3, 3], stride=pool_stride, scope="pool1")
+                net, output_stride = resnet_utils.root(net, output_stride, stem_stride)
             net = resnet_utils.stack_blocks_dense(
                 net, blocks, output_stride, store_non_strided_activations
             )
             end_points = slim.utils.convert_collection_to_dict(collection)
-            if global_pool:
-                net = end_points["global_pool"] = tf.reduce_mean(
-                    net, [1, 2], keepdims=True, name="pool5"
-                )
-            if num_classes:
-                net = end_points[f"{net_scope.name}/logits"] = slim.conv2d(
-                    net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope="logits"
-                )
-                if spatial_squeeze:
-                    net = end_points[f"{net_scope.name}/spatial_squeeze"] = tf.squeeze(
-                        net, [1, 2], name="SpatialSqueeze"
-                    )
-                end_points["predictions"] = slim.softmax(net, scope="predictions")
-    return net, end_points
+            return resnet_utils.head(
+                net, num_classes, end_points, net_scope.name, global_pool, spatial_squeeze
+            )
 
 
 resnet_v1.default_image_size = 224
 
 
-def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Tensor, EndPoints]]:
-    """The ResNet v1 of four blocks with those numbers of units, its scope being its name."""
+def _resnet_of(
+    name: str,
+    block_fn: Callable[..., resnet_utils.Block],
+    strides: Sequence[int],
+    num_units: Sequence[int],
+) -> Callable[..., tuple[tf.Tensor, EndPoints]]:
+    """The ResNet v1 of four blocks with those strides and units, its scope being its name."""
 
     def resnet(
         inputs: tf.Tensor,
@@ -218,20 +263,11 @@ def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Te
         stem_stride: int | None = None,
         zero_init_residual: bool = False,
     ) -> tuple[tf.Tensor, EndPoints]:
-        # Table 1 of [1]: depths double from block to block while the map halves (56, 28, 14, 7 at
-        # 224x224). A block has the stride that leads to the next one.
-        blocks = [
-            resnet_v1_block(
-                f"block{i + 1}",
-                base_depth=max(int(depth * depth_multiplier), min_base_depth),
-                num_units=num_units[i],
-                stride=stride,
-            )
-            for i, (depth, stride) in enumerate([(64, 2), (128, 2), (256, 2), (512, 1)])
-        ]
         return resnet_v1(
             inputs,
-            blocks,
+            resnet_utils.four_blocks(
+                block_fn, strides, num_units, depth_multiplier, min_base_depth
+            ),
             num_classes,
             is_training,
             global_pool=global_pool,
@@ -259,7 +295,14 @@ def _resnet_of(name: str, num_units: Sequence[int]) -> Callable[..., tuple[tf.Te
     return resnet
 
 
-resnet_v1_50 = _resnet_of("resnet_v1_50", num_units=(3, 4, 6, 3))  # Table 1 of [1]
-resnet_v1_101 = _resnet_of("resnet_v1_101", num_units=(3, 4, 23, 3))  # Table 1 of [1]
-resnet_v1_152 = _resnet_of("resnet_v1_152", num_units=(3, 8, 36, 3))  # Table 1 of [1]
-resnet_v1_200 = _resnet_of("resnet_v1_200", num_units=(3, 24, 36, 3))  # section 5 of [2]
+# Kinds of blocks, with their strides: the stride that leads to a block, or from it to the next one.
+_BASIC = (resnet_v1_basic_block, (1, 2, 2, 2))
+_BOTTLENECK = (resnet_v1_block, (2, 2, 2, 1))
+
+# Table 1 of [1], and section 5 of [2] for the deepest one.
+resnet_v1_18 = _resnet_of("resnet_v1_18", *_BASIC, num_units=(2, 2, 2, 2))
+resnet_v1_34 = _resnet_of("resnet_v1_34", *_BASIC, num_units=(3, 4, 6, 3))
+resnet_v1_50 = _resnet_of("resnet_v1_50", *_BOTTLENECK, num_units=(3, 4, 6, 3))
+resnet_v1_101 = _resnet_of("resnet_v1_101", *_BOTTLENECK, num_units=(3, 4, 23, 3))
+resnet_v1_152 = _resnet_of("resnet_v1_152", *_BOTTLENECK, num_units=(3, 8, 36, 3))
+resnet_v1_200 = _resnet_of("resnet_v1_200", *_BOTTLENECK, num_units=(3, 24, 36, 3))

@@ -27,6 +27,13 @@ EXPECTED = {
     "resnet_v1_152": (108 + 34 * 6, 23_501_962 + 4 * 279_296 + 30 * 1_115_648, 54 + 34 * 3),
     # 20 in block2 and 30 in block3.
     "resnet_v1_200": (108 + 50 * 6, 23_501_962 + 20 * 279_296 + 30 * 1_115_648, 54 + 50 * 3),
+    # 20 x (weights + 4) + 2 of 1 + 8 x 2 + 3 convolutions. A unit of c channels has 18 c^2 weights,
+    # one that begins a block of twice the channels 14 c^2: 9,408 + 36 x 64^2 + 32 x (128^2 + 256^2
+    # + 512^2) = 11,166,912; 4 x 4,800, head 512 x 10 + 10.
+    "resnet_v1_18": (102, 11_166_912 + 19_200 + 5_130, 21),
+    # 36 x 5 + 2 of 1 + 16 x 2 + 3; 9,408 + 54 x 64^2 + 68 x 128^2 + 104 x 256^2 + 50 x 512^2 =
+    # 21,267,648; 4 x 8,512.
+    "resnet_v1_34": (182, 21_267_648 + 34_048 + 5_130, 37),
     # 27 x 5 + 2; first layer 864, depthwise 9 x 4,960, pointwise 3,139,584, 4 x 10,944, and
     # 1,024 x 10 + 10. Depthwise weights have no L2.
     "mobilenet_v1": (137, 3_239_114, 15),

@@ -27,9 +27,24 @@ def tiny_blocks():
     ]
 
 
-def tiny_resnet(inputs, num_classes=None, scope="tiny", arg_scope=WITHOUT_BATCH_NORM, **arguments):
+def tiny_basic_blocks():
+    """Blocks of basic units of 4, 4, 8 and 8 channels with strides 1, 2, 2, 2."""
+    return [
+        resnet_v1.resnet_v1_basic_block(f"block{i}", base_depth=depth, num_units=2, stride=stride)
+        for i, (depth, stride) in enumerate([(4, 1), (4, 2), (8, 2), (8, 2)], start=1)
+    ]
+
+
+def tiny_resnet(
+    inputs,
+    num_classes=None,
+    scope="tiny",
+    arg_scope=WITHOUT_BATCH_NORM,
+    blocks=tiny_blocks,
+    **arguments,
+):
     with slim.arg_scope(arg_scope):
-        return resnet_v1.resnet_v1(inputs, tiny_blocks(), num_classes, scope=scope, **arguments)
+        return resnet_v1.resnet_v1(inputs, blocks(), num_classes, scope=scope, **arguments)
 
 
 def end_point_names(scope, units, depth_changes=(1, 2, 3, 4)):
@@ -88,13 +103,73 @@ def test_end_points_and_variables_of_resnet_v1_50():
     assert "resnet_v1_50/block1/unit_2/bottleneck_v1/shortcut/weights" not in shapes
 
 
-@pytest.mark.parametrize(("stem_stride", "sizes"), [(4, [16, 4]), (2, [16, 8]), (1, [32, 16])])
-def test_stem_stride(stem_stride, sizes):
+def test_end_points_and_variables_of_resnet_v1_18():
+    with tf.Graph().as_default():
+        with slim.arg_scope(resnet_v1.resnet_arg_scope()):
+            _, end_points = resnet_v1.resnet_v1_18(images(5, 224, 224, 3), 1000)
+        shapes = {v.op.name: tuple(v.shape.as_list()) for v in tf.trainable_variables()}
+    convolutions = {"conv1": (112, (7, 7, 3, 64))}  # side of the map, shape of the weights
+    sums = {}
+    depth_in = 64
+    for block, (side, depth) in enumerate([(56, 64), (28, 128), (14, 256), (7, 512)], start=1):
+        sums[f"block{block}"] = (side, depth)
+        for unit in (1, 2):
+            name = f"block{block}/unit_{unit}/basic_v1"
+            sums[name] = (side, depth)
+            convolutions[f"{name}/conv1"] = (side, (3, 3, depth_in, depth))
+            convolutions[f"{name}/conv2"] = (side, (3, 3, depth, depth))
+            if depth_in != depth:
+                convolutions[f"{name}/shortcut"] = (side, (1, 1, depth_in, depth))
+            depth_in = depth
+    maps = {name: [5, side, side, depth] for name, (side, depth) in sums.items()}
+    maps |= {name: [5, side, side, shape[-1]] for name, (side, shape) in convolutions.items()}
+    maps["logits"], maps["spatial_squeeze"] = [5, 1, 1, 1000], [5, 1000]
+    expected = {f"resnet_v1_18/{name}": shape for name, shape in maps.items()}
+    expected |= {"global_pool": [5, 1, 1, 512], "predictions": [5, 1000]}
+    assert {name: tensor.shape.as_list() for name, tensor in end_points.items()} == expected
+
+    variables = {"logits/weights": (1, 1, 512, 1000), "logits/biases": (1000,)}
+    for name, (_, shape) in convolutions.items():
+        variables[f"{name}/weights"] = shape
+        variables |= {f"{name}/BatchNorm/{kind}": shape[-1:] for kind in ("gamma", "beta")}
+    assert shapes == {f"resnet_v1_18/{name}": shape for name, shape in variables.items()}
+
+
+def test_basic_unit():
+    """Ones all over; 3x3 sums at the places 0, 2, 4 of 5x5: 4 6 4, 6 9 6, 4 6 4.
+
+    Those of these, at 3x3: 4 + 6 + 6 + 9 = 25 in a corner, 35 at an edge, 49 in the middle. The
+    shortcut adds 1.
+    """
+    with tf.Graph().as_default(), tf.Session() as session:
+        with slim.arg_scope([slim.conv2d], weights_initializer=tf.constant_initializer(1.0)):
+            output = resnet_v1.basic(tf.ones([1, 5, 5, 1]), 1, stride=2, nominal_stride=2)
+        session.run(tf.global_variables_initializer())
+        found = session.run(output)[0, :, :, 0].tolist()
+    assert found == [[26, 36, 26], [36, 50, 36], [26, 36, 26]]
+
+
+def test_a_basic_unit_has_a_projection_where_depth_or_stride_change():
+    with tf.Graph().as_default():
+        tiny_resnet(images(1, 32, 32, 3), blocks=tiny_basic_blocks)
+        names = {v.op.name for v in tf.global_variables() if "shortcut/weights" in v.op.name}
+    # 64 to 4 behind the root, 4 to 8 in block3; strides in blocks 2 to 4.
+    assert names == {f"tiny/block{i}/unit_1/basic_v1/shortcut/weights" for i in (1, 2, 3, 4)}
+
+
+@pytest.mark.parametrize(
+    ("name", "stem_stride", "sizes"),
+    [
+        *(("resnet_v1_50", 4, [16, 4]), ("resnet_v1_50", 1, [32, 16])),
+        *(("resnet_v1_18", 2, [16, 16]), ("resnet_v1_18", 1, [32, 32])),
+    ],
+)
+def test_stem_stride(name, stem_stride, sizes):
     """Sizes behind conv1 and block1 of 32x32 pictures; below 4 there is no pool."""
     variables = []
     for stride in (stem_stride, None):
         with tf.Graph().as_default() as graph:
-            _, end_points = resnet_v1.resnet_v1_50(
+            _, end_points = getattr(resnet_v1, name)(
                 images(5, 32, 32, 3), 10, stem_stride=stride, depth_multiplier=0.25
             )
             pools = [op for op in graph.get_operations() if "/pool1/" in op.name]
@@ -102,27 +177,30 @@ def test_stem_stride(stem_stride, sizes):
         if stride:
             assert bool(pools) == (stride == 4)
             assert [
-                end_points[f"resnet_v1_50/{name}"].shape[1] for name in ("conv1", "block1")
+                end_points[f"{name}/{layer}"].shape[1] for layer in ("conv1", "block1")
             ] == sizes
     assert variables[0] == variables[1]
 
 
-@pytest.mark.parametrize("zero", [True, False])
-def test_zero_init_residual(zero):
+@pytest.mark.parametrize(
+    ("zero", "net", "norms", "last_one", "units"),
+    [
+        (True, resnet_v1.resnet_v1_50, 53, "conv3", 16),
+        # Thinned, the first unit of block1 has a projection too.
+        (True, resnet_v1.resnet_v1_18, 21, "conv2", 8),
+        (False, resnet_v1.resnet_v1_18, 21, "conv2", 8),
+    ],
+)
+def test_zero_init_residual(zero, net, norms, last_one, units):
     with tf.Graph().as_default(), tf.Session() as session:
         with slim.arg_scope(resnet_v1.resnet_arg_scope()):
-            resnet_v1.resnet_v1_50(
-                images(1, 32, 32, 3), 10, depth_multiplier=0.125, zero_init_residual=zero
-            )
+            net(images(1, 32, 32, 3), 10, depth_multiplier=0.125, zero_init_residual=zero)
         session.run(tf.global_variables_initializer())
-        gammas = {
-            v.op.name: set(session.run(v))
-            for v in tf.global_variables()
-            if v.op.name.endswith("gamma")
-        }
-    assert len(gammas) == 53
-    last = {name for name in gammas if "/conv3/" in name}
-    assert len(last) == 16
+        variables = {v.op.name: v for v in tf.global_variables() if v.op.name.endswith("gamma")}
+        gammas = {name: set(values) for name, values in session.run(variables).items()}
+    assert len(gammas) == norms
+    last = {name for name in gammas if f"/{last_one}/" in name}
+    assert len(last) == units
     assert all(gammas[name] == {0.0 if zero else 1.0} for name in last)
     assert all(gammas[name] == {1.0} for name in gammas.keys() - last)
 
@@ -194,18 +272,25 @@ def test_conv2d_same(size, expected, expected_same):
         np.testing.assert_allclose(value[0, :, :, 0], wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("output_stride", "store"), [(4, False), (8, True), (16, True)])
-def test_atrous_output_holds_the_strided_one(output_stride, store):
+@pytest.mark.parametrize(
+    ("blocks", "output_stride", "store"),
+    [
+        *((tiny_blocks, 4, False), (tiny_blocks, 8, True), (tiny_blocks, 16, True)),
+        *((tiny_basic_blocks, 4, False), (tiny_basic_blocks, 8, True)),
+    ],
+)
+def test_atrous_output_holds_the_strided_one(blocks, output_stride, store):
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(1)
         inputs = tf.constant(np.random.RandomState(1).uniform(-1, 1, [1, 65, 65, 3]), tf.float32)
         dense, _ = tiny_resnet(
             inputs,
+            blocks=blocks,
             global_pool=False,
             output_stride=output_stride,
             store_non_strided_activations=store,
         )
-        strided, _ = tiny_resnet(inputs, global_pool=False, reuse=True)
+        strided, _ = tiny_resnet(inputs, blocks=blocks, global_pool=False, reuse=True)
         subsampled = resnet_utils.subsample(dense, 32 // output_stride)
         session.run(tf.global_variables_initializer())
         subsampled, strided = session.run([subsampled, strided])
@@ -325,17 +410,20 @@ def test_bounded_activations():
         assert session.run(output).tolist() == np.full([1, 2, 2, 8], 6.0).tolist()
 
 
-def test_depth_multiplier_and_min_base_depth():
+# max(int(0.05 x (64, 128, 256, 512)), 5) = (5, 6, 12, 25), of bottlenecks 4 times that.
+@pytest.mark.parametrize(
+    ("name", "expected"), [("resnet_v1_50", [20, 24, 48, 100]), ("resnet_v1_18", [5, 6, 12, 25])]
+)
+def test_depth_multiplier_and_min_base_depth(name, expected):
     with tf.Graph().as_default(), slim.arg_scope(WITHOUT_BATCH_NORM):
-        _, end_points = resnet_v1.resnet_v1_50(
+        _, end_points = getattr(resnet_v1, name)(
             images(1, 32, 32, 3), depth_multiplier=0.05, min_base_depth=5
         )
-    depths = [end_points[f"resnet_v1_50/block{i}"].shape.as_list()[3] for i in (1, 2, 3, 4)]
-    # 4 x max(int(0.05 x (64, 128, 256, 512)), 5) = 4 x (5, 6, 12, 25).
-    assert depths == [20, 24, 48, 100]
+    depths = [end_points[f"{name}/block{i}"].shape.as_list()[3] for i in (1, 2, 3, 4)]
+    assert depths == expected
 
 
-@pytest.mark.parametrize("depth", [50, 101, 152, 200])
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152, 200])
 def test_signatures(depth):
     net = getattr(resnet_v1, f"resnet_v1_{depth}")
     assert net.__name__ == f"resnet_v1_{depth}"
