@@ -37,6 +37,7 @@ _NETS = {
     "resnet_v1_200": Net("resnet_v1", "vgg", 64_673_832, 14_400_552_960),
     "resnet_v1_18": Net("resnet_v1", "vgg", 11_689_512, 1_814_073_344),
     "resnet_v1_34": Net("resnet_v1", "vgg", 21_797_672, 3_663_761_408),
+    "resnet_v2_50": Net("resnet_v2", "vgg", 25_568_360, 3_482_255_360),
     "mobilenet_v1": Net("mobilenet_v1", "inception", 4_231_976, 568_740_352),
     "mobilenet_v1_075": Net("mobilenet_v1", "inception", 2_585_560, 325_400_448),
     "mobilenet_v1_050": Net("mobilenet_v1", "inception", 1_331_592, 149_497_088),

@@ -34,6 +34,10 @@ EXPECTED = {
     # 36 x 5 + 2 of 1 + 16 x 2 + 3; 9,408 + 54 x 64^2 + 68 x 128^2 + 104 x 256^2 + 50 x 512^2 =
     # 21,267,648; 4 x 8,512.
     "resnet_v1_34": (182, 21_267_648 + 34_048 + 5_130, 37),
+    # 53 weights, biases of 1 + 4 + 16 convolutions, 16 + 2 x 16 + 1 batch norms, and 2; 23,454,912,
+    # biases 64 + 3,840 + 15,104 = 19,008, norms 4 x (13,120 + 7,552 + 2,048 = 22,720), head 2,048 x
+    # 10 + 10.
+    "resnet_v2_50": (53 + 21 + 4 * 49 + 2, 23_454_912 + 19_008 + 90_880 + 20_490, 54),
     # 27 x 5 + 2; first layer 864, depthwise 9 x 4,960, pointwise 3,139,584, 4 x 10,944, and
     # 1,024 x 10 + 10. Depthwise weights have no L2.
     "mobilenet_v1": (137, 3_239_114, 15),
@@ -48,9 +52,10 @@ EXPECTED = {
     # 5x5x3x64 + 64, 5x5x64x64 + 64, (8x8x64) x 384 + 384, 384 x 192 + 192, 192 x 10 + 10.
     "cifarnet": (10, 4_864 + 102_464 + 1_573_248 + 73_920 + 1_930, 2),
 }
-RUN_AT_32 = ["inception_v1", "resnet_v1_50", "mobilenet_v1", "lenet", "cifarnet"]
+RUN_AT_32 = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1", "lenet", "cifarnet"]
 BUILT_WITH_BIASES = ["resnet_v1_101", "resnet_v1_152", "resnet_v1_200"]
 AUXILIARY = "/AuxLogits"  # layers of a head that is there to train the net alone
+NORM = ("/gamma", "/beta", "/moving_mean", "/moving_variance")
 RANDOM_OPS = ("Random", "Multinomial", "TruncatedNormal", "Dropout")
 
 
@@ -258,7 +263,9 @@ def test_listing_the_nets_does_not_import_tensorflow():
     assert output.stdout.split() == [*EXPECTED, "False"]
 
 
-@pytest.mark.parametrize("name", ["inception_v1", "resnet_v1_50", "mobilenet_v1_025"])
+@pytest.mark.parametrize(
+    "name", ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1_025"]
+)
 def test_frozen_batch_norm(name):
     """No updates, no gamma or beta to train, and in training the outputs of inference."""
     images = np.random.RandomState(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
@@ -270,7 +277,7 @@ def test_frozen_batch_norm(name):
         assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         variables = tf.global_variables()
         assert len(variables) == EXPECTED[name][0]
-        norms = {v.op.name for v in variables if "BatchNorm" in v.op.name}
+        norms = {v.op.name for v in variables if v.op.name.endswith(NORM)}
         trainable = {v.op.name for v in tf.trainable_variables()}
         assert trainable == {v.op.name for v in variables} - norms
         plain, _ = get_network_fn(name, 10)(tf.constant(images), reuse=True, **small)
