@@ -7,8 +7,11 @@ from core.compat import slim, tf
 from engine import keras_weights
 from nets.nets_factory import get_network_fn
 
-# Name: height and width of the pictures, pixels.
-SIZES = {"mobilenet_v1": 64, "mobilenet_v1_025": 64}
+# Name: height and width of the pictures, pixels. ResNets want 4 k + 1 or 4 k + 2.
+SIZES = {"mobilenet_v1": 64, "mobilenet_v1_025": 64, "resnet_v1_50": 33}
+
+# Of the deeper ones the names alone are compared: units of their four blocks.
+RESNET_UNITS = {"resnet_v1_101": (3, 4, 23, 3), "resnet_v1_152": (3, 8, 36, 3)}
 
 
 def randomized(model, seed=1):
@@ -42,7 +45,8 @@ def outputs_of_ours(name, model, pictures):
 
 
 def test_every_application_is_compared():
-    assert set(SIZES) | {"mobilenet_v1_075", "mobilenet_v1_050"} == set(keras_weights.APPLICATIONS)
+    variants = {"mobilenet_v1_075", "mobilenet_v1_050", *RESNET_UNITS}
+    assert set(SIZES) | variants == set(keras_weights.APPLICATIONS)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -56,3 +60,16 @@ def test_our_net_is_the_same_function(name):
     # The pictures have a part in them, and by much more than what they may differ by.
     assert np.abs(expected[0] - expected[1]).max() > 1e-2
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", RESNET_UNITS)
+def test_the_layers_of_deeper_resnets(name):
+    ours = ["conv1", "logits"]
+    for block, units in enumerate(RESNET_UNITS[name], start=1):
+        for unit in range(1, units + 1):
+            layers = ("conv1", "conv2", "conv3", *(["shortcut"] if unit == 1 else []))
+            ours += [f"block{block}/unit_{unit}/bottleneck_v1/{layer}" for layer in layers]
+    layers_of = keras_weights.APPLICATIONS[name].layers
+    found = [layer for each in ours for layer in layers_of(each) if layer]
+    model = keras_weights.application(name, 7, 32)
+    assert sorted(found) == sorted(layer.name for layer in model.layers if layer.weights)
