@@ -1,7 +1,7 @@
 """Which variables a run trains: the layers of a net, from its head down.
 
-A layer is a variable scope with weights; the batch norm behind a convolution belongs to it. Layers
-are counted in the order in which the net creates them.
+A layer is a variable scope with weights; what has none, such as a batch norm, belongs to the layer
+created before it. Layers are counted in the order in which the net creates them.
 """
 
 from typing import Any
@@ -31,15 +31,32 @@ def depths(config: Any) -> dict[str, int]:
         config: read here: what `head` reads.
     """
     in_head = {variable.op.name for variable in head(config)}
-    names = [variable.op.name for variable in tf.trainable_variables()]
-    below = list(dict.fromkeys(_layer(name) for name in names if name not in in_head))
+    layers = _layers(config)
+    below = dict.fromkeys(layer for name, layer in layers.items() if name not in in_head)
     depth = {layer: number for number, layer in enumerate(reversed(below), start=1)}
-    return {name: 0 if name in in_head else depth[_layer(name)] for name in names}
+    return {name: 0 if name in in_head else depth[layer] for name, layer in layers.items()}
 
 
-def _layer(name: str) -> str:
-    """The layer of a variable: "net/conv" of "net/conv/weights" and "net/conv/BatchNorm/beta"."""
-    return name.rpartition("/")[0].removesuffix("/BatchNorm")
+def _layers(config: Any) -> dict[str, str]:
+    """The layer of each trainable variable, those of the head last."""
+    in_head = {variable.op.name for variable in head(config)}
+    names = [variable.op.name for variable in tf.trainable_variables()]
+    below = _by_weights([name for name in names if name not in in_head])
+    return below | _by_weights([name for name in names if name in in_head])
+
+
+def _by_weights(names: list[str]) -> dict[str, str]:
+    """The layer of each name, given in the order of creation.
+
+    "net/conv" is that of "net/conv/weights", "net/conv/BatchNorm/beta" and, created after these,
+    "net/norm/beta". What comes before all weights belongs to the first layer.
+    """
+    scopes = {name: name.rpartition("/")[0] for name in names if name.endswith("weights")}
+    layer = next(iter(scopes.values()), "")
+    layers = {}
+    for name in names:
+        layer = layers[name] = scopes.get(name, layer)
+    return layers
 
 
 def trained(config: Any) -> list[tf.Variable]:
@@ -63,7 +80,11 @@ def trained(config: Any) -> list[tf.Variable]:
     else:
         inside = set(names)
     chosen = [variable for variable in variables if variable.op.name in inside]
-    counts = [_count(each) for each in (head(config), chosen, variables)]
+    layers = _layers(config)
+    counts = [
+        len({layers[variable.op.name] for variable in each})
+        for each in (head(config), chosen, variables)
+    ]
     if config.head_only_steps:
         message = "Training %d of %d layers until step %d, then %d of %d"
         at = config.head_only_steps
@@ -71,10 +92,6 @@ def trained(config: Any) -> list[tf.Variable]:
     elif len(chosen) < len(variables):
         logging.info("Training %d of %d layers", counts[1], counts[2])
     return chosen
-
-
-def _count(variables: list[tf.Variable]) -> int:
-    return len({_layer(variable.op.name) for variable in variables})
 
 
 def names_in_scopes(names: list[str], scopes: list[str], flag: str) -> set[str]:

@@ -74,14 +74,43 @@ def test_a_convolution_and_its_batch_norm_are_one_layer(names_of):
     ]
 
 
+def test_a_batch_norm_before_a_convolution_belongs_to_the_layer_before_it(names_of):
+    scope = "resnet_v2_50/block4/unit_3/bottleneck_v2"
+    found = names_of("--model_name=resnet_v2_50", "--unfreeze_last_n_layers=3")
+    norms = [f"{scope}/{layer}/BatchNorm" for layer in ("conv1", "conv2")]
+    assert found == [
+        *(f"{scope}/conv1/weights", f"{norms[0]}/gamma", f"{norms[0]}/beta"),  # preact is further
+        *(f"{scope}/conv2/weights", f"{norms[1]}/gamma", f"{norms[1]}/beta"),
+        *(f"{scope}/conv3/weights", f"{scope}/conv3/biases"),
+        *("resnet_v2_50/postnorm/gamma", "resnet_v2_50/postnorm/beta"),
+        *("resnet_v2_50/logits/weights", "resnet_v2_50/logits/biases"),
+    ]
+    further = names_of("--model_name=resnet_v2_50", "--unfreeze_last_n_layers=4")
+    conv3 = "resnet_v2_50/block4/unit_2/bottleneck_v2/conv3"
+    added = [f"{conv3}/weights", f"{conv3}/biases", f"{scope}/preact/gamma", f"{scope}/preact/beta"]
+    assert further == added + found
+
+
+def test_what_comes_before_all_weights_belongs_to_the_first_layer(configured):
+    names = ["LeNet/norm/beta", "LeNet/conv/weights", "LeNet/conv/biases", "LeNet/scale/gamma"]
+    head = ["LeNet/fc4/norm/beta", "LeNet/fc4/weights"]
+    with tf.Graph().as_default():
+        for name in [*names, *head]:
+            tf.get_variable(name, [])
+        depths = trained_layers.depths(configured("--model_name=lenet"))
+    assert depths == dict.fromkeys(names, 1) | dict.fromkeys(head, 0)
+
+
 def test_the_head_of_ones_own_is_not_counted(names_of):
     head = [f"Head/{layer}/{kind}" for layer in ("hidden", "logits") for kind in KINDS]
     assert names_of("--head_units=5", "--unfreeze_last_n_layers=1") == [*LENET[4:6], *head]
 
 
-# Layers: 57 convolutions of 3 + 9 x 6 (inception_v1), 53 of 1 + 16 x 3 + 4, 1 + 13 x 2.
+# Layers: 57 convolutions of 3 + 9 x 6 (inception_v1), 53 of 1 + 16 x 3 + 4 (both ResNets), 1 + 13
+# x 2.
 @pytest.mark.parametrize(
-    ("net", "layers"), [("inception_v1", 57), ("resnet_v1_50", 53), ("mobilenet_v1_025", 27)]
+    ("net", "layers"),
+    [("inception_v1", 57), ("resnet_v1_50", 53), ("resnet_v2_50", 53), ("mobilenet_v1_025", 27)],
 )
 def test_depths(configured, net, layers):
     config = configured(f"--model_name={net}")
