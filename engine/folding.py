@@ -4,6 +4,7 @@ TensorFlow's own optimize_for_inference_lib.fold_batch_norms goes over the weigh
 Python, which takes ResNet-50 half a minute.
 """
 
+import collections
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,8 @@ def frozen(session: tf.Session, output: tf.Tensor) -> tf.GraphDef:
     Where batch norm in inference mode follows a convolution, `a (w x - mean) + beta` with
     `a = gamma / sqrt(variance + epsilon)` becomes `(a w) x + (beta - a mean)`: Jacob et al. 2018,
     "Quantization and training of neural networks", section 3.2. Where something lies between the
-    two, such as what makes a depthwise convolution atrous, it stays.
+    two, such as what makes a depthwise convolution atrous, it stays, and where something else reads
+    the convolution too.
 
     Args:
         session: with values for all variables.
@@ -30,15 +32,17 @@ def frozen(session: tf.Session, output: tf.Tensor) -> tf.GraphDef:
         session, session.graph.as_graph_def(), [output.op.name]
     )
     nodes = {node.name: node for node in graph.node}
+    readers = collections.Counter(name for node in graph.node for name in node.input)
     for node in list(graph.node):
-        if node.op == "FusedBatchNormV3" and not node.attr["is_training"].b:
+        is_norm = node.op == "FusedBatchNormV3" and not node.attr["is_training"].b
+        if is_norm and readers[node.input[0]] == 1:  # or weights would be scaled for others too
             _fold(node, nodes, graph)
     return tf.graph_util.extract_sub_graph(graph, [output.op.name])
 
 
 def _fold(norm: tf.NodeDef, nodes: Mapping[str, tf.NodeDef], graph: tf.GraphDef) -> None:
     """Makes a bias of a batch norm and scales the convolution before it, if that is what it is."""
-    convolution = nodes[norm.input[0]]
+    convolution = nodes[norm.input[0].partition(":")[0]]
     if convolution.op not in ("Conv2D", "DepthwiseConv2dNative"):
         return
     weights = _value(convolution.input[1], nodes)

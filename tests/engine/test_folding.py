@@ -75,6 +75,24 @@ def test_the_arithmetic():
 def test_batch_norm_without_a_convolution_before_it_stays():
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.placeholder(tf.float32, [1, 2, 2, 3], name="images")
-        net = slim.batch_norm(tf.nn.relu(inputs), is_training=False)
+        of_relu = slim.batch_norm(tf.nn.relu(inputs), is_training=False)
+        of_split = slim.batch_norm(tf.split(inputs, 3, axis=3)[1], is_training=False)
         session.run(tf.global_variables_initializer())
-        assert kinds(folding.frozen(session, net))["FusedBatchNormV3"] == 1
+        assert kinds(folding.frozen(session, of_relu + of_split))["FusedBatchNormV3"] == 2
+
+
+def test_a_convolution_that_is_read_beside_its_batch_norm_stays():
+    images = np.random.RandomState(1).normal(size=(2, 6, 6, 3)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [2, 6, 6, 3], name="images")
+        convolved = slim.conv2d(inputs, 4, 3, activation_fn=None, biases_initializer=None)
+        normed = slim.batch_norm(convolved, is_training=False, scale=True)
+        net = tf.concat([convolved, normed], axis=3)
+        randomised(session)
+        expected = session.run(net, {inputs: images})
+        frozen = folding.frozen(session, net)
+    assert kinds(frozen)["FusedBatchNormV3"] == 1
+    with tf.Graph().as_default(), tf.Session() as session:
+        pictures = {"images:0": tf.constant(images)}
+        (output,) = tf.import_graph_def(frozen, pictures, [net.name], name="")
+        np.testing.assert_allclose(session.run(output), expected, rtol=1e-5, atol=1e-5)
