@@ -58,6 +58,8 @@ FEATURE_MAPS = [
     ("inception_v1", 32, None, "Mixed_4f", 2),
     # The unit after it shrinks the map, but its first layer, of 2x2 still, is in its residual.
     ("resnet_v1_50", 32, None, "resnet_v1_50/block3/unit_5/bottleneck_v1", 2),
+    ("resnet_v1_18", 32, None, "resnet_v1_18/block3", 2),
+    ("resnet_v2_50", 64, None, "resnet_v2_50/postnorm", 2),
 ]
 
 
