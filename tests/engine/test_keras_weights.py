@@ -1,11 +1,14 @@
 """Our nets, with the weights of those of keras.applications, against these."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from core.compat import slim, tf
 from engine import keras_weights
-from nets.nets_factory import get_network_fn
+from nets.nets_factory import NETS, get_network_fn
+from preprocessing import preprocessing_factory
 
 # Name: height and width of the pictures, pixels. ResNets want 4 k + 1 or 4 k + 2.
 SIZES = {"mobilenet_v1": 64, "mobilenet_v1_025": 64, "resnet_v1_50": 33}
@@ -73,3 +76,19 @@ def test_the_layers_of_deeper_resnets(name):
     found = [layer for each in ours for layer in layers_of(each) if layer]
     model = keras_weights.application(name, 7, 32)
     assert sorted(found) == sorted(layer.name for layer in model.layers if layer.weights)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "resnet_v1_50"])
+def test_pictures_are_prepared_as_keras_prepares_them(name):
+    import keras
+
+    found = keras_weights.APPLICATIONS[name]
+    module = sys.modules[getattr(keras.applications, found.name).__module__]
+    pixels = np.full([8, 8, 3], (200, 100, 50), np.float32)
+    expected = module.preprocess_input(pixels.copy())
+    preprocess = preprocessing_factory.get_preprocessing(NETS[name].preprocessing)
+    with tf.Graph().as_default(), tf.Session() as session:
+        ours = session.run(preprocess(tf.constant(pixels), 8, 8))
+    expected = expected[..., ::-1] if found.bgr else expected
+    # TF-Slim rounds the means of ImageNet to two places: 0.001 of 255.
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=0.0011)
