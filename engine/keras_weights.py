@@ -65,6 +65,22 @@ def _resnet_v1(layer: str) -> tuple[str, str]:
     return f"{name}_conv", f"{name}_bn"
 
 
+def _mobilenet_v2(layer: str) -> tuple[str, str]:
+    """Conv, expanded_conv/depthwise, expanded_conv_1/expand, ..., Conv_1, Logits/Conv2d_1c_1x1."""
+    if layer.startswith("Logits/"):
+        return "predictions", ""
+    if layer in ("Conv", "Conv_1"):
+        return {"Conv": ("Conv1", "bn_Conv1"), "Conv_1": ("Conv_1", "Conv_1_bn")}[layer]
+    name = re.sub(r"^expanded_conv(?=_\d)", "block", layer).replace("/", "_")
+    return name, f"{name}_BN"
+
+
+def _mobilenet_v3(layer: str) -> tuple[str, str]:
+    """As those of v2, and expanded_conv_3/squeeze_excite/Conv, .../Conv_1, and Conv_2."""
+    name = "logits" if layer.startswith("Logits/") else layer.replace("/", "_").lower()
+    return name, f"{name}_bn"
+
+
 APPLICATIONS = {
     "mobilenet_v1": Application("MobileNet", _mobilenet_v1),
     "mobilenet_v1_075": Application("MobileNet", _mobilenet_v1, {"alpha": 0.75}),
@@ -73,6 +89,17 @@ APPLICATIONS = {
     "resnet_v1_50": Application("ResNet50", _resnet_v1, bgr=True),
     "resnet_v1_101": Application("ResNet101", _resnet_v1, bgr=True),
     "resnet_v1_152": Application("ResNet152", _resnet_v1, bgr=True),
+    "mobilenet_v2": Application("MobileNetV2", _mobilenet_v2),
+    "mobilenet_v2_140": Application("MobileNetV2", _mobilenet_v2, {"alpha": 1.4}),
+    "mobilenet_v2_075": Application("MobileNetV2", _mobilenet_v2, {"alpha": 0.75}),
+    "mobilenet_v2_050": Application("MobileNetV2", _mobilenet_v2, {"alpha": 0.5}),
+    "mobilenet_v2_035": Application("MobileNetV2", _mobilenet_v2, {"alpha": 0.35}),
+    "mobilenet_v3_large": Application(
+        "MobileNetV3Large", _mobilenet_v3, {"include_preprocessing": False}
+    ),
+    "mobilenet_v3_small": Application(
+        "MobileNetV3Small", _mobilenet_v3, {"include_preprocessing": False}
+    ),
 }
 
 IMAGENET = "imagenet"  # instead of a file

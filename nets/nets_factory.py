@@ -42,6 +42,13 @@ _NETS = {
     "mobilenet_v1_075": Net("mobilenet_v1", "inception", 2_585_560, 325_400_448),
     "mobilenet_v1_050": Net("mobilenet_v1", "inception", 1_331_592, 149_497_088),
     "mobilenet_v1_025": Net("mobilenet_v1", "inception", 470_072, 41_030_272),
+    "mobilenet_v2": Net("mobilenet_v2", "inception", 3_504_872, 300_774_272),
+    "mobilenet_v2_140": Net("mobilenet_v2", "inception", 6_108_776, 582_195_824),
+    "mobilenet_v2_075": Net("mobilenet_v2", "inception", 2_636_424, 209_069_792),
+    "mobilenet_v2_050": Net("mobilenet_v2", "inception", 1_968_680, 97_131_840),
+    "mobilenet_v2_035": Net("mobilenet_v2", "inception", 1_677_128, 59_285_808),
+    "mobilenet_v3_large": Net("mobilenet_v3", "inception", 5_483_032, 216_589_760),
+    "mobilenet_v3_small": Net("mobilenet_v3", "inception", 2_542_856, 56_510_400),
     "lenet": Net("lenet", "lenet", 4_290_984, 16_152_064, image_size=28),
     "cifarnet": Net("cifarnet", "cifarnet", 1_947_496, 32_968_192, image_size=32),
 }

@@ -28,7 +28,9 @@ def randomised(session):
         variable.load(value, session)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1_025", "inception_v1", "resnet_v1_50", "lenet"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v1_025", "mobilenet_v3_small", "inception_v1", "resnet_v1_50", "lenet"]
+)
 def test_folded_nets_give_the_same(name):
     images = np.random.RandomState(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:

@@ -10,9 +10,16 @@ from engine import keras_weights
 from nets.nets_factory import NETS, get_network_fn
 from preprocessing import preprocessing_factory
 
-# Name: height and width of the pictures, pixels. ResNets want 4 k + 1 or 4 k + 2.
-SIZES = {"mobilenet_v1": 64, "mobilenet_v1_025": 64, "resnet_v1_50": 33}
-
+# Name: height and width of the pictures, pixels.
+SIZES = {"mobilenet_v1": 64, "mobilenet_v1_025": 64}
+SIZES |= {"resnet_v1_50": 33}  # 4 k + 1 or 4 k + 2, where both pad alike
+# Keras pads the strided layers of these itself, which is to be SAME: maps of 64 are even until they
+# are 1x1, those of 35 and 70 also odd.
+SIZES |= {"mobilenet_v2": 64, "mobilenet_v2_035": 35}
+SIZES |= {"mobilenet_v3_large": 64, "mobilenet_v3_small": 70}
+# Of other widths than those above.
+WIDTHS = {"mobilenet_v1_075", "mobilenet_v1_050"}
+WIDTHS |= {"mobilenet_v2_140", "mobilenet_v2_075", "mobilenet_v2_050"}
 # Of the deeper ones the names alone are compared: units of their four blocks.
 RESNET_UNITS = {"resnet_v1_101": (3, 4, 23, 3), "resnet_v1_152": (3, 8, 36, 3)}
 
@@ -48,8 +55,7 @@ def outputs_of_ours(name, model, pictures):
 
 
 def test_every_application_is_compared():
-    variants = {"mobilenet_v1_075", "mobilenet_v1_050", *RESNET_UNITS}
-    assert set(SIZES) | variants == set(keras_weights.APPLICATIONS)
+    assert {*SIZES, *WIDTHS, *RESNET_UNITS} == set(keras_weights.APPLICATIONS)
 
 
 @pytest.mark.parametrize("name", SIZES)

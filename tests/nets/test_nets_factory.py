@@ -47,12 +47,29 @@ EXPECTED = {
     "mobilenet_v1_050": (137, 807_648 + 21_888 + 5_130, 15),
     # 0.25 x 45,504 + 0.0625 x 3,139,584 = 207,600; 4 x 2,736; 256 x 10 + 10.
     "mobilenet_v1_025": (137, 207_600 + 10_944 + 2_570, 15),
+    # 52 x 5 + 2; 2,125,536 weights, depthwise 64,224, 4 x 17,056, and 1,280 x 10 + 10. 17 of the 52
+    # are depthwise.
+    "mobilenet_v2": (262, 2_125_536 + 64_224 + 68_224 + 12_810, 36),
+    # Depths are multiples of 8, so that the others have sums of their own: test_mobilenet_v2.py.
+    "mobilenet_v2_140": (262, 4_177_552 + 90_288 + 95_872 + 17_930, 36),
+    "mobilenet_v2_075": (262, 1_279_752 + 49_032 + 53_280 + 12_810, 36),
+    "mobilenet_v2_050": (262, 636_592 + 32_544 + 37_088 + 12_810, 36),
+    "mobilenet_v2_035": (262, 358_576 + 23_472 + 28_160 + 12_810, 36),
+    # 46 x 5 + 8 x 4 + 2 + 2; 1,343,664 weights, depthwise 91,608, 4 x 12,200, squeeze-and-excite
+    # 1,507,200 + 5,080, 960 x 1,280 + 1,280, and 1,280 x 10 + 10; 46 - 15 + 16 + 2 with L2.
+    "mobilenet_v3_large": (266, 1_435_272 + 48_800 + 1_512_280 + 1_230_080 + 12_810, 49),
+    # 34 x 5 + 9 x 4 + 2 + 2; 394,672 weights, depthwise 58,584, 4 x 6,056, squeeze-and-excite
+    # 458,752 + 2,888, 576 x 1,024 + 1,024, and 1,024 x 10 + 10; 34 - 11 + 18 + 2 with L2.
+    "mobilenet_v3_small": (210, 453_256 + 24_224 + 461_640 + 590_848 + 10_250, 43),
     # 5x5x3x32 + 32, 5x5x32x64 + 64, (7x7x64) x 1,024 + 1,024, 1,024 x 10 + 10.
     "lenet": (8, 2_432 + 51_264 + 3_212_288 + 10_250, 4),
     # 5x5x3x64 + 64, 5x5x64x64 + 64, (8x8x64) x 384 + 384, 384 x 192 + 192, 192 x 10 + 10.
     "cifarnet": (10, 4_864 + 102_464 + 1_573_248 + 73_920 + 1_930, 2),
 }
 RUN_AT_32 = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1", "lenet", "cifarnet"]
+RUN_AT_32 += ["mobilenet_v2_035", "mobilenet_v3_small"]
+FROZEN = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1_025"]
+FROZEN += ["mobilenet_v2_035", "mobilenet_v3_small"]
 BUILT_WITH_BIASES = ["resnet_v1_101", "resnet_v1_152", "resnet_v1_200"]
 AUXILIARY = "/AuxLogits"  # layers of a head that is there to train the net alone
 NORM = ("/gamma", "/beta", "/moving_mean", "/moving_variance")
@@ -147,7 +164,16 @@ def test_head_scopes_hold_the_variables_that_depend_on_the_classes(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["inception_v1", "resnet_v1_50", "mobilenet_v1", "lenet", "cifarnet"]
+    "name",
+    [
+        "inception_v1",
+        "resnet_v1_50",
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "lenet",
+        "cifarnet",
+    ],
 )
 def test_training_graph_has_no_stateful_random_op(name):
     graph, _, _ = built(name)
@@ -158,7 +184,7 @@ def test_training_graph_has_no_stateful_random_op(name):
     assert bool(stateless) == (name != "resnet_v1_50")
 
 
-@pytest.mark.parametrize("name", ["inception_v1", "resnet_v1_50", "mobilenet_v1"])
+@pytest.mark.parametrize("name", ["inception_v1", "resnet_v1_50", "mobilenet_v1", "mobilenet_v2"])
 def test_batch_norm_is_fused(name):
     types = [op.type for op in built(name)[0].get_operations()]
     convolutions = types.count("Conv2D") + types.count("DepthwiseConv2dNative")
@@ -263,9 +289,7 @@ def test_listing_the_nets_does_not_import_tensorflow():
     assert output.stdout.split() == [*EXPECTED, "False"]
 
 
-@pytest.mark.parametrize(
-    "name", ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1_025"]
-)
+@pytest.mark.parametrize("name", FROZEN)
 def test_frozen_batch_norm(name):
     """No updates, no gamma or beta to train, and in training the outputs of inference."""
     images = np.random.RandomState(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
