@@ -6,41 +6,37 @@ weights.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from core.compat import slim, tf
-from core.errors import FlagError
-from nets.inception_utils import inception_arg_scope
-from nets.layers import EndPoints, Head, logits_of, pooled, stem_strides
+from nets.inception_utils import (
+    Conv,
+    MaxPool,
+    Mixed,
+    applied,
+    depth_function,
+    inception_arg_scope,
+    stem,
+    up_to,
+)
+from nets.layers import EndPoints, Head, logits_of, pooled
 
 
-class Conv(NamedTuple):
-    """A convolution: size of its square kernel, stride, number of filters."""
-
-    kernel: int
-    stride: int
-    depth: int
-
-
-class MaxPool(NamedTuple):
-    """A max pool: size of its square window, stride."""
-
-    kernel: int
-    stride: int
-
-
-class Mixed(NamedTuple):
-    """An Inception block: numbers of filters, and the scope of the last layer of branch 2.
-
-    Branch 0 is a 1x1 convolution; branches 1 and 2 reduce with 1x1 and then convolve 3x3; branch 3
-    is a 3x3 max pool and a 1x1 convolution. The outputs are concatenated in this order.
-    """
-
-    branch_0: int
-    branch_1: tuple[int, int]
-    branch_2: tuple[int, int]
-    branch_3: int
-    branch_2_scope: str = "Conv2d_0b_3x3"
+def _mixed(
+    branch_0: int,
+    branch_1: tuple[int, int],
+    branch_2: tuple[int, int],
+    branch_3: int,
+    branch_2_scope: str = "Conv2d_0b_3x3",
+) -> Mixed:
+    """An Inception block by its numbers of filters, and the scope of the last layer of branch 2."""
+    return Mixed(
+        [
+            {"Conv2d_0a_1x1": Conv(1, 1, branch_0)},
+            {"Conv2d_0a_1x1": Conv(1, 1, branch_1[0]), "Conv2d_0b_3x3": Conv(3, 1, branch_1[1])},
+            {"Conv2d_0a_1x1": Conv(1, 1, branch_2[0]), branch_2_scope: Conv(3, 1, branch_2[1])},
+            {"MaxPool_0a_3x3": MaxPool(3, 1), "Conv2d_0b_1x1": Conv(1, 1, branch_3)},
+        ]
+    )
 
 
 # Table 1 of the paper, with the feature map each row leaves behind at 224x224.
@@ -52,53 +48,21 @@ ROOT = {
     "MaxPool_3a_3x3": MaxPool(3, 2),  # [N, 28, 28, 192]
 }
 BLOCKS = {
-    "Mixed_3b": Mixed(64, (96, 128), (16, 32), 32),  # [N, 28, 28, 256]
-    "Mixed_3c": Mixed(128, (128, 192), (32, 96), 64),  # [N, 28, 28, 480]
+    "Mixed_3b": _mixed(64, (96, 128), (16, 32), 32),  # [N, 28, 28, 256]
+    "Mixed_3c": _mixed(128, (128, 192), (32, 96), 64),  # [N, 28, 28, 480]
     "MaxPool_4a_3x3": MaxPool(3, 2),  # [N, 14, 14, 480]
-    "Mixed_4b": Mixed(192, (96, 208), (16, 48), 64),  # [N, 14, 14, 512]
-    "Mixed_4c": Mixed(160, (112, 224), (24, 64), 64),  # [N, 14, 14, 512]
-    "Mixed_4d": Mixed(128, (128, 256), (24, 64), 64),  # [N, 14, 14, 512]
-    "Mixed_4e": Mixed(112, (144, 288), (32, 64), 64),  # [N, 14, 14, 528]
-    "Mixed_4f": Mixed(256, (160, 320), (32, 128), 128),  # [N, 14, 14, 832]
+    "Mixed_4b": _mixed(192, (96, 208), (16, 48), 64),  # [N, 14, 14, 512]
+    "Mixed_4c": _mixed(160, (112, 224), (24, 64), 64),  # [N, 14, 14, 512]
+    "Mixed_4d": _mixed(128, (128, 256), (24, 64), 64),  # [N, 14, 14, 512]
+    "Mixed_4e": _mixed(112, (144, 288), (32, 64), 64),  # [N, 14, 14, 528]
+    "Mixed_4f": _mixed(256, (160, 320), (32, 128), 128),  # [N, 14, 14, 832]
     "MaxPool_5a_2x2": MaxPool(2, 2),  # [N, 7, 7, 832]
     # The published checkpoint has this one layer under 0a instead of 0b.
-    "Mixed_5b": Mixed(256, (160, 320), (32, 128), 128, "Conv2d_0a_3x3"),  # [N, 7, 7, 832]
-    "Mixed_5c": Mixed(384, (192, 384), (48, 128), 128),  # [N, 7, 7, 1024]
+    "Mixed_5b": _mixed(256, (160, 320), (32, 128), 128, "Conv2d_0a_3x3"),  # [N, 7, 7, 832]
+    "Mixed_5c": _mixed(384, (192, 384), (48, 128), 128),  # [N, 7, 7, 1024]
 }
 
 HEAD = Head(pool="AvgPool_0a_7x7", pool_stride=1, dropout="Dropout_0b", logits="Conv2d_0c_1x1")
-
-
-def _thinned(layer: Conv | MaxPool | Mixed, depth: Callable[[int], int]) -> Conv | MaxPool | Mixed:
-    """The layer with `depth` of each of its numbers of filters."""
-    if isinstance(layer, MaxPool):
-        return layer
-    if isinstance(layer, Conv):
-        return layer._replace(depth=depth(layer.depth))
-    return Mixed(
-        depth(layer.branch_0),
-        (depth(layer.branch_1[0]), depth(layer.branch_1[1])),
-        (depth(layer.branch_2[0]), depth(layer.branch_2[1])),
-        depth(layer.branch_3),
-        layer.branch_2_scope,
-    )
-
-
-def _mixed(net: tf.Tensor, block: Mixed, scope: str) -> tf.Tensor:
-    """One Inception block, [N, height, width, any] -> [N, height, width, sum of the branches]."""
-    with tf.variable_scope(scope):
-        with tf.variable_scope("Branch_0"):
-            branch_0 = slim.conv2d(net, block.branch_0, [1, 1], scope="Conv2d_0a_1x1")
-        with tf.variable_scope("Branch_1"):
-            branch_1 = slim.conv2d(net, block.branch_1[0], [1, 1], scope="Conv2d_0a_1x1")
-            branch_1 = slim.conv2d(branch_1, block.branch_1[1], [3, 3], scope="Conv2d_0b_3x3")
-        with tf.variable_scope("Branch_2"):
-            branch_2 = slim.conv2d(net, block.branch_2[0], [1, 1], scope="Conv2d_0a_1x1")
-            branch_2 = slim.conv2d(branch_2, block.branch_2[1], [3, 3], scope=block.branch_2_scope)
-        with tf.variable_scope("Branch_3"):
-            branch_3 = slim.max_pool2d(net, [3, 3], scope="MaxPool_0a_3x3")
-            branch_3 = slim.conv2d(branch_3, block.branch_3, [1, 1], scope="Conv2d_0b_1x1")
-        return tf.concat([branch_0, branch_1, branch_2, branch_3], axis=3)
 
 
 def inception_v1_base(
@@ -129,43 +93,17 @@ def inception_v1_base(
         FlagError: unknown final_endpoint, depth_multiplier not above 0, or a stem_stride that is
             not allowed.
     """
-    if depth_multiplier <= 0:
-        raise FlagError(f"depth_multiplier is not greater than zero: {depth_multiplier}")
-
-    def depth(filters: int) -> int:
-        return max(int(filters * depth_multiplier), min_depth)
-
-    strides = stem_strides([layer.stride for layer in ROOT.values()], stem_stride)
-    root = {
-        name: layer._replace(stride=stride)
-        for (name, layer), stride in zip(ROOT.items(), strides, strict=True)
-        if isinstance(layer, Conv) or stride > 1
-    }
-    layers = {**root, **BLOCKS} if include_root_block else BLOCKS
-    layers = {name: _thinned(layer, depth) for name, layer in layers.items()}
-    if final_endpoint not in layers:
-        raise FlagError(
-            f"Unknown final endpoint {final_endpoint}", remedy=f"known: {', '.join(layers)}"
-        )
+    depth = depth_function(depth_multiplier, min_depth)
+    root = stem(ROOT, stem_stride) if include_root_block else {}
     net, end_points = inputs, {}
     with (
         tf.variable_scope(scope, "InceptionV1", [inputs]),
         slim.arg_scope(
-            [slim.conv2d, slim.fully_connected],
-            weights_initializer=tf.truncated_normal_initializer(stddev=0.01),
+            [slim.conv2d], weights_initializer=tf.truncated_normal_initializer(stddev=0.01)
         ),
-        slim.arg_scope([slim.conv2d, slim.max_pool2d], stride=1, padding="SAME"),
     ):
-        for name, layer in layers.items():
-            if isinstance(layer, Conv):
-                net = slim.conv2d(net, layer.depth, layer.kernel, stride=layer.stride, scope=name)
-            elif isinstance(layer, MaxPool):
-                net = slim.max_pool2d(net, layer.kernel, stride=layer.stride, scope=name)
-            else:
-                net = _mixed(net, layer, scope=name)
-            end_points[name] = net
-            if name == final_endpoint:
-                break
+        for name, layer in up_to(final_endpoint, {**root, **BLOCKS}).items():
+            net = end_points[name] = applied(net, name, layer, depth)
     return net, end_points
 
 
