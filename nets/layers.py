@@ -177,19 +177,18 @@ class Head(NamedTuple):
 
     Attributes:
         pool: scope of the average pool, also its end point.
-        pool_stride: stride of the pool, which shows only on maps larger than 7x7.
+        pool_stride: stride of the pool, which shows only on maps larger than its window.
         dropout: scope of the dropout.
         logits: scope of the 1x1 convolution.
+        pool_size: height and width of the pool's window, that of the last map at the net's own
+            size: 7 at 224x224 with a stride of 32.
     """
 
     pool: str
     pool_stride: int
     dropout: str
     logits: str
-
-
-# Both ImageNet nets end in a 7x7 map at 224x224 (stride 32).
-POOL_SIZE = 7
+    pool_size: int = 7
 
 
 def pooled(net: tf.Tensor, head: Head, end_points: EndPoints, global_pool: bool) -> tf.Tensor:
@@ -199,11 +198,11 @@ def pooled(net: tf.Tensor, head: Head, end_points: EndPoints, global_pool: bool)
         net: [N, height, width, channels].
         head: names of the layers.
         end_points: gains `global_pool`, or the name of the pool.
-        global_pool: pool maps of any size to 1x1. Otherwise the window is 7x7, or the map where
-            that is smaller; larger maps keep a spatial extent.
+        global_pool: pool maps of any size to 1x1. Otherwise the window is that of the head, or the
+            map where that is smaller; larger maps keep a spatial extent.
 
     Returns:
-        [N, 1, 1, channels], or larger in space for maps larger than 7x7 without global_pool.
+        [N, 1, 1, channels], or larger in space for maps larger than the window without global_pool.
     """
     if global_pool:
         net = end_points["global_pool"] = tf.reduce_mean(
@@ -211,7 +210,7 @@ def pooled(net: tf.Tensor, head: Head, end_points: EndPoints, global_pool: bool)
         )
         return net
     height, width = net.shape.as_list()[1:3]
-    window = [min(size or POOL_SIZE, POOL_SIZE) for size in (height, width)]
+    window = [min(size or head.pool_size, head.pool_size) for size in (height, width)]
     net = end_points[head.pool] = slim.avg_pool2d(
         net, window, stride=head.pool_stride, padding="VALID", scope=head.pool
     )

@@ -31,6 +31,8 @@ class Net(NamedTuple):
 
 _NETS = {
     "inception_v1": Net("inception_v1", "inception", 6_617_624, 1_498_376_192),
+    "inception_v2": Net("inception_v2", "inception", 11_178_336, 1_934_857_216),
+    "inception_v3": Net("inception_v3", "inception", 23_817_352, 5_713_216_096, image_size=299),
     "resnet_v1_50": Net("resnet_v1", "vgg", 25_557_032, 3_482_255_360),
     "resnet_v1_101": Net("resnet_v1", "vgg", 44_549_160, 7_194_476_544),
     "resnet_v1_152": Net("resnet_v1", "vgg", 60_192_808, 10_906_697_728),
@@ -49,6 +51,7 @@ _NETS = {
     "mobilenet_v2_035": Net("mobilenet_v2", "inception", 1_677_128, 59_285_808),
     "mobilenet_v3_large": Net("mobilenet_v3", "inception", 5_483_032, 216_589_760),
     "mobilenet_v3_small": Net("mobilenet_v3", "inception", 2_542_856, 56_510_400),
+    "vgg_16": Net("vgg", "vgg", 138_357_544, 15_470_264_320),
     "lenet": Net("lenet", "lenet", 4_290_984, 16_152_064, image_size=28),
     "cifarnet": Net("cifarnet", "cifarnet", 1_947_496, 32_968_192, image_size=32),
 }

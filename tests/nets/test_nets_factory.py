@@ -17,6 +17,11 @@ from nets.nets_factory import NETS, get_network_fn, net_function
 EXPECTED = {
     # 57 x (weights + 3) + 2 variables; 5,585,344 + 3 x 7,280 values, head 1,024 x 10 + 10.
     "inception_v1": (230, 5_607_184 + 10_250, 58),
+    # 68 x (weights + 3) + 2, and 3 of the separable layer; 10,143,384 + 3 x 9,888 + 64 biases.
+    "inception_v2": (277, 10_173_112 + 10_250, 69),
+    # 94 x (weights + 3) + 2; 21,751,136 + 3 x 17,216, head 2,048 x 10 + 10. The auxiliary head has
+    # 2 x (weights + 3) + 2; 768 x 128 + 25 x 128 x 768 = 2,555,904, 3 x (128 + 768), 768 x 10 + 10.
+    "inception_v3": (378 + 10, 21_802_784 + 20_490 + 2_555_904 + 2_688 + 7_690, 95 + 3),
     # 53 x (weights + 4) + 2; 23,454,912 + 4 x 26,560, head 2,048 x 10 + 10.
     "resnet_v1_50": (267, 23_561_152 + 20_490, 54),
     # The deeper ones are built with biases for speed: 53 x 2 + 2 variables and 23,454,912 + 26,560
@@ -61,6 +66,9 @@ EXPECTED = {
     # 34 x 5 + 9 x 4 + 2 + 2; 394,672 weights, depthwise 58,584, 4 x 6,056, squeeze-and-excite
     # 458,752 + 2,888, 576 x 1,024 + 1,024, and 1,024 x 10 + 10; 34 - 11 + 18 + 2 with L2.
     "mobilenet_v3_small": (210, 453_256 + 24_224 + 461_640 + 590_848 + 10_250, 43),
+    # 13 convolutions of 14,710,464 weights and 4,224 biases, (7x7x512) x 4,096 + 4,096,
+    # 4,096 x 4,096 + 4,096, 4,096 x 10 + 10.
+    "vgg_16": (32, 14_714_688 + 102_764_544 + 16_781_312 + 40_970, 16),
     # 5x5x3x32 + 32, 5x5x32x64 + 64, (7x7x64) x 1,024 + 1,024, 1,024 x 10 + 10.
     "lenet": (8, 2_432 + 51_264 + 3_212_288 + 10_250, 4),
     # 5x5x3x64 + 64, 5x5x64x64 + 64, (8x8x64) x 384 + 384, 384 x 192 + 192, 192 x 10 + 10.
@@ -70,6 +78,8 @@ RUN_AT_32 = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1", "le
 RUN_AT_32 += ["mobilenet_v2_035", "mobilenet_v3_small"]
 FROZEN = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1_025"]
 FROZEN += ["mobilenet_v2_035", "mobilenet_v3_small"]
+RUN_AT_32 += ["inception_v3", "vgg_16"]
+FROZEN += ["inception_v2", "inception_v3"]
 BUILT_WITH_BIASES = ["resnet_v1_101", "resnet_v1_152", "resnet_v1_200"]
 AUXILIARY = "/AuxLogits"  # layers of a head that is there to train the net alone
 NORM = ("/gamma", "/beta", "/moving_mean", "/moving_variance")
@@ -159,18 +169,21 @@ def test_head_scopes_hold_the_variables_that_depend_on_the_classes(name):
     heads = tuple(f"{scope}/" for scope in net_function(name).head_scopes)
     in_head = {v.op.name for v in variables if v.op.name.startswith(heads)}
     # No net has a layer of 10 channels but its logits.
-    assert in_head == {v.op.name for v in variables if v.shape.as_list()[-1] == 10}
-    assert len(in_head) == 2
+    of_classes = {v.op.name for v in variables if v.shape.as_list()[-1] == 10}
+    assert of_classes <= in_head
+    assert all(AUXILIARY in layer for layer in in_head - of_classes)
+    assert len([layer for layer in of_classes if AUXILIARY not in layer]) == 2
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "inception_v1",
+        *("inception_v1", "inception_v2", "inception_v3"),
         "resnet_v1_50",
         "mobilenet_v1",
         "mobilenet_v2",
         "mobilenet_v3_large",
+        "vgg_16",
         "lenet",
         "cifarnet",
     ],
@@ -184,11 +197,19 @@ def test_training_graph_has_no_stateful_random_op(name):
     assert bool(stateless) == (name != "resnet_v1_50")
 
 
-@pytest.mark.parametrize("name", ["inception_v1", "resnet_v1_50", "mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("inception_v1", "inception_v2", "inception_v3", "resnet_v1_50", "mobilenet_v1"),
+        "mobilenet_v2",
+    ],
+)
 def test_batch_norm_is_fused(name):
     types = [op.type for op in built(name)[0].get_operations()]
     convolutions = types.count("Conv2D") + types.count("DepthwiseConv2dNative")
-    assert types.count("FusedBatchNormV3") == convolutions - 1  # all but the logits
+    # All but the logits, and both parts of a separable first layer, or auxiliary logits.
+    without = {"inception_v2": 3, "inception_v3": 2}.get(name, 1)
+    assert types.count("FusedBatchNormV3") == convolutions - without
     assert types.count("Rsqrt") == 0
 
 
