@@ -22,8 +22,9 @@ class Classifier(NamedTuple):
     logits: tf.Tensor  # float32 [N, C]
     end_points: dict[str, tf.Tensor]  # the net's layers by name
     cross_entropy: tf.Tensor  # float32, mean over the batch, as `losses.cross_entropy` weighs it
-    total_loss: tf.Tensor  # float32, with the regularisation
+    total_loss: tf.Tensor  # float32, with the regularisation and the auxiliary loss
     accuracy: tf.Tensor  # float32, share of the batch whose largest logit is its label's
+    auxiliary_loss: tf.Tensor | None = None  # float32, of an auxiliary head, as it is added
 
 
 def default_image_size(model_name: str) -> int:
@@ -58,10 +59,13 @@ def build(
         freeze_batch_norm=config.freeze_batch_norm,
     )
     cross_entropy = losses.cross_entropy(targets, logits, config, class_weights)
+    auxiliary_loss = losses.auxiliary(targets, end_points, config, class_weights)
     total_loss = tf.losses.get_total_loss(name="total_loss")
     correct = tf.equal(tf.argmax(logits, axis=1), batch.labels)
     accuracy = tf.reduce_mean(tf.cast(correct, tf.float32), name="accuracy")
-    return Classifier(batch, logits, end_points, cross_entropy, total_loss, accuracy)
+    return Classifier(
+        batch, logits, end_points, cross_entropy, total_loss, accuracy, auxiliary_loss
+    )
 
 
 def build_net(

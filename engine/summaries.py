@@ -47,6 +47,9 @@ def _scalars(classifier: Classifier, learning_rate: tf.Tensor) -> list[tf.Tensor
         "losses/softmax_cross_entropy_loss/value": classifier.cross_entropy,
         "Losses/clone_loss": classifier.cross_entropy,
     }
+    if classifier.auxiliary_loss is not None:
+        values["losses/aux_loss/value"] = classifier.auxiliary_loss
+        values["Losses/clone_loss"] = classifier.cross_entropy + classifier.auxiliary_loss
     if tf.losses.get_regularization_losses():
         values["Losses/regularization_loss"] = tf.losses.get_regularization_loss()
     for name, layer in _activations(classifier).items():

@@ -62,6 +62,34 @@ def test_value_and_gradient(loss, weights, gamma, smoothing):
         np.testing.assert_allclose(gradient, slopes, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_the_loss_of_an_auxiliary_head(configured, weights, gamma):
+    """It is 0.4 of the same loss, whatever that is made of, and stands beside that of the head."""
+    config = configured(f"--focal_gamma={gamma}", "--label_smoothing=0.1")
+    with tf.Graph().as_default(), tf.Session() as session:
+        targets, logits = tf.constant(MIXED, tf.float32), tf.constant(LOGITS, tf.float32)
+        end_points = {"Logits": 2 * logits, "AuxLogits": logits}
+        main = losses.cross_entropy(targets, end_points["Logits"], config, weights)
+        found = losses.auxiliary(targets, end_points, config, weights)
+        assert tf.losses.get_losses() == [main, found]
+        value, of_main, total = session.run((found, main, tf.losses.get_total_loss()))
+        assert found.op.name.split("/")[0] == "aux_loss"
+        assert losses.auxiliary(targets, {"Logits": logits}, config, weights) is None
+    auxiliary = 0.4 * expected(MIXED, LOGITS, weights, gamma, 0.1)
+    assert value == pytest.approx(auxiliary, 1e-5)
+    assert of_main == pytest.approx(expected(MIXED, 2 * LOGITS, weights, gamma, 0.1), 1e-5)
+    assert total == pytest.approx(of_main + auxiliary, 1e-5)
+
+
+def test_the_name_of_the_loss_of_an_auxiliary_head(configured):
+    """That of research/slim, after which TensorBoard's tag is called."""
+    with tf.Graph().as_default():
+        end_points = {"AuxLogits": tf.constant(LOGITS, tf.float32)}
+        found = losses.auxiliary(tf.constant(MIXED, tf.float32), end_points, configured())
+    assert found.op.name == "aux_loss/value"
+
+
 def test_the_mean_is_over_all_pictures_also_those_without_weight(loss):
     """Four pictures of equal logits cost log 3 each: (0.25 + 0 + 3 + 3) / 4 of it."""
     found, gradient = loss(np.eye(3)[LABELS], np.zeros((4, 3)), WEIGHTS)

@@ -48,6 +48,34 @@ def test_losses_and_accuracy(build, smoothing, decay):
     assert accuracy == np.mean(logits.argmax(axis=1) == LABELS)
 
 
+def test_the_loss_of_an_auxiliary_head(build):
+    """Inception v3 has one; the cross entropy stays that of the head alone."""
+    flags = ("--model_name=inception_v3", "--depth_multiplier=0.05", "--weight_decay=0.01")
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = build(*flags, "--label_smoothing=0.1", size=32)
+        weights = [v for v in tf.trainable_variables() if v.op.name.endswith("/weights")]
+        session.run(tf.global_variables_initializer())
+        # Its own logits begin so near to 0 that any would cost the same.
+        logits = next(v for v in weights if v.op.name.endswith("AuxLogits/Conv2d_2b_1x1/weights"))
+        logits.load(np.random.RandomState(1).normal(0, 1, logits.shape.as_list()), session)
+        heads = [found.logits, found.end_points["AuxLogits"]]
+        heads, cross_entropy, auxiliary, total, weights = session.run(
+            (heads, found.cross_entropy, found.auxiliary_loss, found.total_loss, weights)
+        )
+    expected = []
+    for logits in heads:
+        assert logits.shape == (4, 3)
+        assert np.ptp(logits) > 0.1
+        logits = logits.astype(np.float64)
+        log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        targets = np.eye(3)[LABELS] * 0.9 + 0.1 / 3
+        expected.append(-(targets * log_shares).sum(axis=1).mean())
+    assert cross_entropy == pytest.approx(expected[0], rel=1e-5)
+    assert auxiliary == pytest.approx(0.4 * expected[1], rel=1e-5)
+    penalty = sum(0.01 * (w.astype(np.float64) ** 2).sum() / 2 for w in weights)
+    assert total == pytest.approx(expected[0] + 0.4 * expected[1] + penalty, rel=1e-5)
+
+
 def test_pictures_that_a_net_would_shrink_to_nothing_are_told(build):
     """LeNet halves them twice."""
     with tf.Graph().as_default():
@@ -198,7 +226,11 @@ def test_mixing_reaches_the_loss(build, flag):
 
 
 @pytest.mark.parametrize(
-    "name", ["inception_v1", "resnet_v1_50", "mobilenet_v1_025", "lenet", "cifarnet"]
+    "name",
+    [
+        *("inception_v1", "inception_v3", "resnet_v1_50", "mobilenet_v1_025", "vgg_16"),
+        *("lenet", "cifarnet"),
+    ],
 )
 def test_every_net_takes_a_head_of_ones_own(configured, name):
     """The features are what the net's own head is built on; only that is replaced."""
@@ -213,7 +245,8 @@ def test_every_net_takes_a_head_of_ones_own(configured, name):
             head = model.head_names([v.op.name for v in variables], config)
             found[units] = {v.op.name: v.shape.as_list() for v in variables}
             found[units, "body"] = {n: s for n, s in found[units].items() if n not in head}
-    channels = found[0][next(n for n in found[0] if n not in found[6])][-2]
+    weights = [n for n in found[0] if n not in found[6] and n.endswith("/weights")]
+    channels = found[0][weights[-1]][-2]  # those of an auxiliary head come before
     assert found[6, "body"] == found[0, "body"]
     assert found[6] == found[0, "body"] | {
         **{"Head/hidden/weights": [channels, 6], "Head/hidden/biases": [6]},
@@ -254,3 +287,9 @@ def test_the_names_of_a_head_end_with_those_of_the_logits(configured):
         averages[0],
     ]
     assert model.head_names(names, configured()) == names[:1]
+
+
+def test_the_names_of_an_auxiliary_head_are_those_of_a_head(configured):
+    heads = [f"InceptionV3/{head}/Conv2d_2b_1x1/weights" for head in ("AuxLogits", "Logits")]
+    names = [heads[1], "InceptionV3/Mixed_6e/weights", heads[0]]
+    assert model.head_names(names, configured("--model_name=inception_v3")) == heads

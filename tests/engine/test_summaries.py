@@ -9,7 +9,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from core.compat import tf
-from engine import checkpoints, summaries
+from engine import checkpoints, model, summaries
+from engine.input_pipeline import Batch
 
 NET = "mobilenet_v1_025"
 
@@ -60,6 +61,19 @@ def test_scalars(values):
         assert at("accuracy", step) in (0.0, 0.25, 0.5, 0.75, 1.0)  # batches of 4
         assert 0 <= at("sparsity/Conv2d_0", step) <= 1
         assert at("images/sec", step) == pytest.approx(4 * at("global_step/sec", step), rel=1e-6)
+
+
+def test_the_scalars_of_an_auxiliary_loss():
+    with tf.Graph().as_default(), tf.Session() as session:
+        batch = Batch(tf.zeros([1, 2, 2, 3]), tf.zeros([1], tf.int64), tf.range(1), tf.no_op())
+        losses = map(tf.constant, (0.5, 0.875, 1.0, 0.25))
+        classifier = model.Classifier(batch, tf.zeros([1, 2]), {}, *losses)
+        made = session.run(summaries.training_summaries(classifier, tf.constant(0.1)))
+    found = {value.tag: value.simple_value for value in tf.Summary.FromString(made).value}
+    assert found["losses/aux_loss/value"] == 0.25
+    assert found["Losses/clone_loss"] == 0.75
+    assert found["losses/softmax_cross_entropy_loss/value"] == found["loss"] == 0.5
+    assert found["total_loss_1"] == 0.875
 
 
 def test_histograms(values, finished_run, variables_of):

@@ -106,11 +106,14 @@ def test_the_head_of_ones_own_is_not_counted(names_of):
     assert names_of("--head_units=5", "--unfreeze_last_n_layers=1") == [*LENET[4:6], *head]
 
 
-# Layers: 57 convolutions of 3 + 9 x 6 (inception_v1), 53 of 1 + 16 x 3 + 4 (both ResNets), 1 + 13
-# x 2.
+# Layers: 57 convolutions of 3 + 9 x 6 (inception_v1), 94 of 5 + 3 x 7 + 4 + 4 x 10 + 6 + 2 x 9
+# (inception_v3), 53 of 1 + 16 x 3 + 4 (both ResNets), 1 + 13 x 2.
 @pytest.mark.parametrize(
     ("net", "layers"),
-    [("inception_v1", 57), ("resnet_v1_50", 53), ("resnet_v2_50", 53), ("mobilenet_v1_025", 27)],
+    [
+        *(("inception_v1", 57), ("inception_v3", 94), ("resnet_v1_50", 53), ("resnet_v2_50", 53)),
+        ("mobilenet_v1_025", 27),
+    ],
 )
 def test_depths(configured, net, layers):
     config = configured(f"--model_name={net}")
@@ -121,7 +124,8 @@ def test_depths(configured, net, layers):
         assert depths.keys() == {v.op.name for v in tf.trainable_variables()}
     assert set(depths.values()) == set(range(layers + 1))
     assert depths[first] == layers
-    assert {name.split("/")[1].lower() for name in depths if depths[name] == 0} == {"logits"}
+    heads = {name.split("/")[1].lower() for name in depths if depths[name] == 0}
+    assert heads == ({"logits", "auxlogits"} if net == "inception_v3" else {"logits"})
 
 
 @pytest.mark.parametrize(

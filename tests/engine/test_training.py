@@ -112,9 +112,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(
     assert_resumes(flags, [1, 3, 6])
 
 
-@pytest.mark.parametrize("net", ["lenet", "cifarnet"])
+@pytest.mark.parametrize("net", ["lenet", "cifarnet", "vgg_16"])
 def test_a_net_that_takes_one_size_of_pictures(make_dataset, train, tmp_path, net):
-    sizes = ("--train_image_size=16", "--image_size_schedule=8:0.8")
+    sizes = ("--train_image_size=32", "--image_size_schedule=8:0.8")
     with pytest.raises(FlagError, match=f"{net} takes pictures of one size, not those of --image_"):
         train(make_dataset(), tmp_path / "run", f"--model_name={net}", *sizes)
     assert not list((tmp_path / "run").glob("model.ckpt-*"))
