@@ -81,7 +81,34 @@ def _mobilenet_v3(layer: str) -> tuple[str, str]:
     return name, f"{name}_bn"
 
 
+def _inception_v3(layer: str) -> tuple[str, str]:
+    """Conv2d_1a_3x3, ..., Mixed_5b/Branch_0/Conv2d_0a_1x1, ..., Logits/Conv2d_1c_1x1.
+
+    The convolutions there are numbered, in the order in which ours are built too. There is no
+    auxiliary head.
+    """
+    if layer.startswith("Logits/"):
+        return "predictions", ""
+    if layer.startswith("AuxLogits/"):
+        return "", ""
+    from nets import inception_utils, inception_v3
+
+    table = {**inception_v3.ROOT, **inception_v3.BLOCKS}
+    number = list(inception_utils.convolutions(table)).index(layer)
+    return f"conv2d_{number}", f"batch_normalization_{number}"
+
+
+def _vgg_16(layer: str) -> tuple[str, str]:
+    """conv1/conv1_1, ..., conv5/conv5_3, fc6, fc7, fc8; there is no batch norm."""
+    fully_connected = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
+    if layer in fully_connected:
+        return fully_connected[layer], ""
+    block, number = layer.rpartition("/conv")[2].split("_")
+    return f"block{block}_conv{number}", ""
+
+
 APPLICATIONS = {
+    "inception_v3": Application("InceptionV3", _inception_v3),
     "mobilenet_v1": Application("MobileNet", _mobilenet_v1),
     "mobilenet_v1_075": Application("MobileNet", _mobilenet_v1, {"alpha": 0.75}),
     "mobilenet_v1_050": Application("MobileNet", _mobilenet_v1, {"alpha": 0.5}),
@@ -100,6 +127,7 @@ APPLICATIONS = {
     "mobilenet_v3_small": Application(
         "MobileNetV3Small", _mobilenet_v3, {"include_preprocessing": False}
     ),
+    "vgg_16": Application("VGG16", _vgg_16, bgr=True),
 }
 
 IMAGENET = "imagenet"  # instead of a file

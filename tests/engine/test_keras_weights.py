@@ -17,6 +17,7 @@ SIZES |= {"resnet_v1_50": 33}  # 4 k + 1 or 4 k + 2, where both pad alike
 # are 1x1, those of 35 and 70 also odd.
 SIZES |= {"mobilenet_v2": 64, "mobilenet_v2_035": 35}
 SIZES |= {"mobilenet_v3_large": 64, "mobilenet_v3_small": 70}
+SIZES |= {"inception_v3": 75, "vgg_16": 32}  # the smallest that Keras takes
 # Of other widths than those above.
 WIDTHS = {"mobilenet_v1_075", "mobilenet_v1_050"}
 WIDTHS |= {"mobilenet_v2_140", "mobilenet_v2_075", "mobilenet_v2_050"}
