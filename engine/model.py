@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from core.compat import slim, tf
 from core.errors import FlagError
-from engine import losses, mixing
+from engine import flags, losses, mixing
 from engine.input_pipeline import Batch
 from nets import nets_factory, own_head
 from nets.nets_factory import net_function
@@ -135,6 +135,8 @@ def _applied(
     larger = size is None or config.stem_stride or size > network_fn.default_image_size
     if larger and "global_pool" in known:
         given["global_pool"] = True
+    if size is None and hasattr(network_fn, "smallest_image_size"):
+        _check_sizes(network_fn.smallest_image_size(given.get("stem_stride")), config)
     try:
         return network_fn(images, **given)
     except ValueError as error:
@@ -150,6 +152,18 @@ def _applied(
                 remedy="leave that out",
             ) from None
         raise
+
+
+def _check_sizes(smallest: int, config: Any) -> None:
+    """Raises a FlagError if pictures of the schedule are smaller, in pixels, than the net takes."""
+    for size in [*(size for size, _ in flags.image_sizes(config)), config.train_image_size]:
+        if size < smallest:
+            raise FlagError(
+                f"pictures of {size} pixels are too small for the net {config.model_name} where "
+                "there are several sizes",
+                where=f"--image_size_schedule={config.image_size_schedule}",
+                remedy=f"use {smallest} or more, or a smaller --stem_stride",
+            )
 
 
 def head_scopes(config: Any) -> tuple[str, ...]:

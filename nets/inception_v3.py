@@ -11,6 +11,7 @@ classifier, which only serves training, is part of graphs for training alone. It
 same weights for pictures of any size.
 """
 
+import itertools
 from collections.abc import Callable
 
 from core.compat import slim, tf
@@ -161,6 +162,19 @@ def _left_of(size: int, layers: Layers) -> int:
     return size
 
 
+def smallest_image_size(stem_stride: int | None = None) -> int:
+    """Height and width of the smallest pictures of which unpadded layers leave a map.
+
+    Args:
+        stem_stride: as for `inception_v3_base`.
+
+    Raises:
+        FlagError: a stem_stride that is not allowed.
+    """
+    layers = {**stem(ROOT, stem_stride), **BLOCKS}
+    return next(size for size in itertools.count(1) if _left_of(size, layers) > 0)
+
+
 def inception_v3_base(
     inputs: tf.Tensor,
     final_endpoint: str = "Mixed_7c",
@@ -172,8 +186,9 @@ def inception_v3_base(
     """The body of Inception v3, without its heads.
 
     Args:
-        inputs: [N, height, width, channels]. Where height and width are known and the unpadded
-            layers of the whole net would leave nothing, these are padded.
+        inputs: [N, height, width, channels]. Where height or width are known to be below
+            `smallest_image_size`, unpadded layers are padded. Where they are unknown, they may not
+            be below it.
         final_endpoint: the layer to stop after, a name of ROOT or BLOCKS.
         min_depth: no layer gets fewer filters than this by depth_multiplier.
         depth_multiplier: factor on the number of filters of every layer, above 0.
@@ -189,14 +204,13 @@ def inception_v3_base(
             not allowed.
     """
     depth = depth_function(depth_multiplier, min_depth)
-    layers = {**stem(ROOT, stem_stride), **BLOCKS}
-    # A size that is unknown here gets no padding: that of training with --image_size_schedule has
-    # to be the padding of evaluation, which knows the size.
-    sizes = [size for size in inputs.shape.as_list()[1:3] if size is not None]
-    is_small = any(_left_of(size, layers) < 1 for size in sizes)
+    smallest = smallest_image_size(stem_stride)
+    # Sizes that are unknown get no padding: what is trained on several sizes, which are unknown
+    # then, has to be the same function where it is evaluated on one.
+    is_small = any(size is not None and size < smallest for size in inputs.shape.as_list()[1:3])
     net, end_points = inputs, {}
     with tf.variable_scope(scope, "InceptionV3", [inputs]):
-        for name, layer in up_to(final_endpoint, layers).items():
+        for name, layer in up_to(final_endpoint, {**stem(ROOT, stem_stride), **BLOCKS}).items():
             net = end_points[name] = applied(net, name, layer, depth, same=is_small)
     return net, end_points
 
@@ -219,7 +233,8 @@ def inception_v3(
     """Inception v3 for classification.
 
     Args:
-        inputs: [N, height, width, channels]; N, height and width may be unknown.
+        inputs: [N, height, width, channels]; N, height and width may be unknown, the latter then
+            not below `smallest_image_size`.
         num_classes: number of classes. 0 or None: no head, the pooled features are returned.
         is_training: whether batch norm and dropout are in training mode.
         dropout_keep_prob: fraction of the features to keep in training.
@@ -324,3 +339,4 @@ inception_v3_arg_scope = inception_arg_scope
 inception_v3.default_image_size = 299
 inception_v3.arg_scope = inception_v3_arg_scope
 inception_v3.head_scopes = ("InceptionV3/Logits", "InceptionV3/AuxLogits")
+inception_v3.smallest_image_size = smallest_image_size

@@ -78,7 +78,9 @@ def net_function(name: str) -> Callable[..., tuple[Any, dict[str, Any]]]:
 
     It has the attributes `arg_scope`, the function that makes the arg scope; `default_image_size`;
     and `head_scopes`, the variable scopes that belong to one set of classes: to leave out when a
-    checkpoint with other classes is loaded, to train alone when only the head is trained.
+    checkpoint with other classes is loaded, to train alone when only the head is trained. Where
+    pictures whose size the graph does not know have to be of some size at least, it also has
+    `smallest_image_size`, a function of stem_stride.
 
     Args:
         name: a name of NETS.

@@ -87,6 +87,22 @@ def test_pictures_that_a_net_would_shrink_to_nothing_are_told(build):
         build(size=3)
 
 
+@pytest.mark.parametrize(("size", "stride", "smallest"), [(74, 8, 75), (22, 2, 23)])
+def test_a_schedule_of_pictures_that_inception_v3_would_shrink_to_nothing(
+    configured, size, stride, smallest
+):
+    """It pads small pictures only where it knows their size."""
+    net = ("--model_name=inception_v3", f"--stem_stride={stride}")
+    with tf.Graph().as_default():
+        images = tf.placeholder(tf.float32, [2, None, None, 3])
+        for sizes in (
+            ("--train_image_size=96", f"--image_size_schedule=80:1,{size}:2"),
+            (f"--train_image_size={size}", "--image_size_schedule=80:1"),
+        ):
+            with pytest.raises(FlagError, match=rf"of {size} pixels .* use {smallest} or more"):
+                model.build_net(images, 4, configured(*net, *sizes), is_training=True)
+
+
 def test_batch_norm_decay_reaches_the_moving_averages(build):
     """After one step an average that started at 0 is (1 - decay) of the batch's mean."""
     found = {}

@@ -135,6 +135,7 @@ def test_pictures_that_are_padded(size, stem_stride, smaller):
             )
             return [tensor.shape.as_list()[1:3] for tensor in end_points.values()]
 
+    assert inception.inception_v3.smallest_image_size(stem_stride) == size
     first = (size - 3) // (1 if stem_stride == 1 else 2) + 1
     assert sizes(size, size) == [[first] * 2, [first - 2] * 2]
     assert sizes(size - 1, size - 1) == [[smaller] * 2] * 2
