@@ -107,21 +107,6 @@ def applied(
     return pool(net, layer.kernel, layer.stride, padding, scope=name)
 
 
-def depth_function(depth_multiplier: float, min_depth: int) -> Callable[[int], int]:
-    """What makes the number of filters of a layer of that in the table.
-
-    Args:
-        depth_multiplier: factor, above 0.
-        min_depth: no layer gets fewer filters than this.
-
-    Raises:
-        FlagError: depth_multiplier is not above 0.
-    """
-    if depth_multiplier <= 0:
-        raise FlagError(f"depth_multiplier is not greater than zero: {depth_multiplier}")
-    return lambda filters: max(int(filters * depth_multiplier), min_depth)
-
-
 def stem(root: Layers, stem_stride: int | None) -> Layers:
     """The first layers of a net, as far as they divide the size by stem_stride.
 

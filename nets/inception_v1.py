@@ -13,12 +13,11 @@ from nets.inception_utils import (
     MaxPool,
     Mixed,
     applied,
-    depth_function,
     inception_arg_scope,
     stem,
     up_to,
 )
-from nets.layers import EndPoints, Head, logits_of, pooled
+from nets.layers import EndPoints, Head, depth_function, logits_of, pooled
 
 
 def _mixed(

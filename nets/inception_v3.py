@@ -23,12 +23,11 @@ from nets.inception_utils import (
     MaxPool,
     Mixed,
     applied,
-    depth_function,
     inception_arg_scope,
     stem,
     up_to,
 )
-from nets.layers import EndPoints, Head, dropout, logits_of, pooled
+from nets.layers import EndPoints, Head, depth_function, dropout, logits_of, pooled
 
 
 def _figure_5(branch_3: int, reducing: str = "Conv2d_0a_1x1", five: str = "Conv2d_0b_5x5") -> Mixed:

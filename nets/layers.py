@@ -88,6 +88,21 @@ def make_divisible(filters: float, divisor: int = 8, minimum: int | None = None)
     return rounded + divisor if rounded < 0.9 * filters else rounded
 
 
+def depth_function(depth_multiplier: float, min_depth: int) -> Callable[[int], int]:
+    """What makes the number of filters of a layer of that in the table.
+
+    Args:
+        depth_multiplier: factor, above 0.
+        min_depth: no layer gets fewer filters than this.
+
+    Raises:
+        FlagError: depth_multiplier is not above 0.
+    """
+    if depth_multiplier <= 0:
+        raise FlagError(f"depth_multiplier is not greater than zero: {depth_multiplier}")
+    return lambda filters: max(int(filters * depth_multiplier), min_depth)
+
+
 def squeeze_excite(
     inputs: tf.Tensor,
     filters: int,

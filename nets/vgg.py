@@ -14,8 +14,7 @@ from collections.abc import Callable
 
 from core.compat import slim, tf
 from core.errors import FlagError
-from nets.inception_utils import depth_function
-from nets.layers import EndPoints, dropout
+from nets.layers import EndPoints, depth_function, dropout
 
 # Column D of Table 1: how many 3x3 convolutions of how many filters. A max pool that halves the map
 # follows each row; it leaves the feature map of the comment at 224x224.
