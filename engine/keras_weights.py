@@ -108,7 +108,6 @@ def _vgg_16(layer: str) -> tuple[str, str]:
 
 
 APPLICATIONS = {
-    "inception_v3": Application("InceptionV3", _inception_v3),
     "mobilenet_v1": Application("MobileNet", _mobilenet_v1),
     "mobilenet_v1_075": Application("MobileNet", _mobilenet_v1, {"alpha": 0.75}),
     "mobilenet_v1_050": Application("MobileNet", _mobilenet_v1, {"alpha": 0.5}),
@@ -127,6 +126,7 @@ APPLICATIONS = {
     "mobilenet_v3_small": Application(
         "MobileNetV3Small", _mobilenet_v3, {"include_preprocessing": False}
     ),
+    "inception_v3": Application("InceptionV3", _inception_v3),
     "vgg_16": Application("VGG16", _vgg_16, bgr=True),
 }
 
