@@ -6,6 +6,7 @@ those of research/slim.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -61,6 +62,11 @@ def distort_color(
     return tf.clip_by_value(image, 0.0, 1.0)
 
 
+def to_symmetric_range(image: tf.Tensor) -> tf.Tensor:
+    """Values 0..1 as -1..1."""
+    return image * 2.0 - 1.0
+
+
 def preprocess_for_train(
     image: tf.Tensor,
     height: int,
@@ -71,6 +77,7 @@ def preprocess_for_train(
     fast_mode: bool = True,
     crop_image: bool = True,
     augment: ops.Augment | None = None,
+    normalize: Callable[[tf.Tensor], tf.Tensor] = to_symmetric_range,
 ) -> tf.Tensor:
     """Cuts a random part out, resizes, mirrors and changes the colours.
 
@@ -86,6 +93,7 @@ def preprocess_for_train(
             RESIZE_METHODS and one of COLOR_ORDERS, at random.
         crop_image: whether to cut out a part.
         augment: distorts the picture further, float32 [height, width, channels], values 0..255.
+        normalize: makes what the net is given of float32 [height, width, channels], values 0..1.
 
     Returns:
         float32 [height, width, channels].
@@ -112,7 +120,7 @@ def preprocess_for_train(
         image = ops.to_grayscale(image)
     if augment:
         image = ops.to_unit_range(augment(image * 255.0))
-    return image * 2.0 - 1.0
+    return normalize(image)
 
 
 def preprocess_for_eval(
@@ -123,6 +131,7 @@ def preprocess_for_eval(
     central_fraction: float = CENTRAL_FRACTION,
     crop_image: bool = True,
     augment: ops.Augment | None = None,
+    normalize: Callable[[tf.Tensor], tf.Tensor] = to_symmetric_range,
 ) -> tf.Tensor:
     """Takes the middle and resizes it.
 
@@ -134,6 +143,7 @@ def preprocess_for_eval(
         central_fraction: the part of each side that is kept.
         crop_image: whether to take the middle; otherwise the whole image is resized.
         augment: distorts the picture further, float32 [height, width, channels], values 0..255.
+        normalize: makes what the net is given of float32 [height, width, channels], values 0..1.
 
     Returns:
         float32 [height, width, channels].
@@ -145,7 +155,7 @@ def preprocess_for_eval(
         image = ops.to_grayscale(image)
     if augment:
         image = augment(image)
-    return ops.to_unit_range(image) * 2.0 - 1.0
+    return normalize(ops.to_unit_range(image))
 
 
 def to_pixels(preprocessed: np.ndarray) -> np.ndarray:
@@ -164,6 +174,7 @@ def preprocess_image(
     fast_mode: bool = True,
     crop_image: bool = True,
     augment: ops.Augment | None = None,
+    normalize: Callable[[tf.Tensor], tf.Tensor] = to_symmetric_range,
 ) -> tf.Tensor:
     """Preprocesses one image for training or for evaluation.
 
@@ -178,9 +189,10 @@ def preprocess_image(
         fast_mode: in training, whether to keep to the cheap distortions.
         crop_image: whether to cut out a part of the image.
         augment: distorts the picture further, float32 [height, width, channels], values 0..255.
+        normalize: makes what the net is given of float32 [height, width, channels], values 0..1.
 
     Returns:
-        float32 [output_height, output_width, channels], values -1..1.
+        float32 [output_height, output_width, channels], values -1..1, or what normalize makes.
 
     Raises:
         FlagError: the image has neither 1 nor 3 channels.
@@ -196,7 +208,14 @@ def preprocess_image(
             fast_mode,
             crop_image,
             augment,
+            normalize,
         )
     return preprocess_for_eval(
-        image, output_height, output_width, use_grayscale, crop_image=crop_image, augment=augment
+        image,
+        output_height,
+        output_width,
+        use_grayscale,
+        crop_image=crop_image,
+        augment=augment,
+        normalize=normalize,
     )

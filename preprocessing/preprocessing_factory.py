@@ -6,9 +6,10 @@ from typing import Any
 
 from core.registry import Registry, load
 
-# Recipe: the nets that research/slim trains with it.
+# Recipe: the nets that go with it, those of research/slim as there.
 NETS_OF_RECIPE = {
     "cifarnet": (),
+    "imagenet": ("densenet121", "efficientnet_b0", "efficientnet_b1"),
     "inception": (
         *("inception_v1", "inception_v2", "inception_v3", "inception_v4", "inception_resnet_v2"),
         *("mobilenet_v1", "mobilenet_v1_075", "mobilenet_v1_050", "mobilenet_v1_025"),

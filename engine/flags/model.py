@@ -19,7 +19,8 @@ def define_model(flag_values: absl_flags.FlagValues) -> None:
     group.string(
         "preprocessing_name",
         None,
-        "inception, vgg, cifarnet, lenet, or the name of a net; default: what the net goes with.",
+        "inception, vgg, imagenet, cifarnet, lenet, pad_crop, or the name of a net; default: what "
+        "the net goes with.",
     )
     group.boolean("use_grayscale", False, "Turn colour pictures into grey ones.")
     group.float(

@@ -206,7 +206,9 @@ def test_all_augmentation_goes_on_where_the_global_step_stands(make_dataset, con
         assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("preprocessing", ["cifarnet", "inception", "lenet", "pad_crop", "vgg"])
+@pytest.mark.parametrize(
+    "preprocessing", ["cifarnet", "imagenet", "inception", "lenet", "pad_crop", "vgg"]
+)
 def test_without_the_augmentation_of_the_recipe_pictures_are_those_of_evaluation(
     make_dataset, configured, batches, one_pass, preprocessing
 ):

@@ -55,7 +55,7 @@ def trained_on(dataset, config, epochs=7):
     return np.stack([images[ids == record] for record in range(RECORDS)])
 
 
-@pytest.mark.parametrize("preprocessing", ["cifarnet", "inception", "vgg"])
+@pytest.mark.parametrize("preprocessing", ["cifarnet", "imagenet", "inception", "vgg"])
 def test_the_sheet_is_what_training_is_fed_of(
     sheet_of, make_dataset, load, configured, preprocessing
 ):

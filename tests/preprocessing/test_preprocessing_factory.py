@@ -20,7 +20,7 @@ SLIM_NAMES = """
     resnet_v2_200 vgg vgg_a vgg_16 vgg_19
 """
 FORGOTTEN = ["mobilenet_v1_075", "mobilenet_v1_050", "mobilenet_v1_025"]
-OURS = ["pad_crop"]
+OURS = ["pad_crop", "imagenet", "densenet121", "efficientnet_b0", "efficientnet_b1"]
 
 
 def test_names_are_those_of_slim_its_forgotten_nets_and_ours():
@@ -46,6 +46,8 @@ def test_every_name_leads_to_a_recipe(name):
         ("vgg_16", "vgg"),
         ("lenet", "lenet"),
         ("cifarnet", "cifarnet"),
+        ("densenet121", "imagenet"),
+        ("efficientnet_b1", "imagenet"),
     ],
 )
 def test_nets_have_the_recipe_they_were_trained_with(name, recipe):
@@ -85,4 +87,4 @@ def test_listing_the_names_does_not_import_tensorflow():
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "38 False\n"
+    assert done.stdout == "42 False\n"

@@ -171,6 +171,7 @@ def test_the_map_of_a_colour_is_where_that_colour_is(colour_run, freezer_of, set
 
 
 MEAN = np.array([123.68, 116.78, 103.94], np.float32)  # of ImageNet, in red, green and blue
+COLOURS = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # mean and deviation, of 1
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,9 @@ MEAN = np.array([123.68, 116.78, 103.94], np.float32)  # of ImageNet, in red, gr
         ("lenet", 1, lambda pixels: (pixels - 128) / 128),
         ("vgg", 3, lambda pixels: pixels - MEAN),
         ("vgg", 1, lambda pixels: pixels - MEAN @ np.float32([0.2989, 0.5870, 0.1140])),
+        ("imagenet", 3, lambda pixels: (pixels / 255 - COLOURS[0]) / COLOURS[1]),
+        # Of grey by hand: 0.2989 x 0.485 + 0.5870 x 0.456 + 0.1140 x 0.406, and so the deviations.
+        ("imagenet", 1, lambda pixels: (pixels / 255 - 0.4589225) / 0.2255861),
     ],
 )
 def test_prepared_pictures_get_their_colours_back(recipe, channels, prepare):
