@@ -54,6 +54,9 @@ _NETS = {
     "vgg_16": Net("vgg", "vgg", 138_357_544, 15_470_264_320),
     "lenet": Net("lenet", "lenet", 4_290_984, 16_152_064, image_size=28),
     "cifarnet": Net("cifarnet", "cifarnet", 1_947_496, 32_968_192, image_size=32),
+    "densenet121": Net("densenet", "imagenet", 7_978_856, 2_834_161_664),
+    "efficientnet_b0": Net("efficientnet", "imagenet", 5_288_548, 385_814_752),
+    "efficientnet_b1": Net("efficientnet", "imagenet", 7_794_184, 686_802_832, image_size=240),
 }
 NETS: Registry[Net] = Registry("Name of network unknown %s", _NETS)
 networks_map = NETS  # the name under which scripts for research/slim look for the nets

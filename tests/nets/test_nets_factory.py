@@ -1,6 +1,7 @@
 """What holds for every registered net."""
 
 import functools
+import inspect
 import math
 import subprocess
 import sys
@@ -73,13 +74,22 @@ EXPECTED = {
     "lenet": (8, 2_432 + 51_264 + 3_212_288 + 10_250, 4),
     # 5x5x3x64 + 64, 5x5x64x64 + 64, (8x8x64) x 384 + 384, 384 x 192 + 192, 192 x 10 + 10.
     "cifarnet": (10, 4_864 + 102_464 + 1_573_248 + 73_920 + 1_930, 2),
+    # 120 weights, 121 x 4 of batch norms, 2; 6,870,208 weights, 4 x 41,824, head 1,024 x 10 + 10:
+    # sums of their own in test_densenet.py.
+    "densenet121": (606, 6_870_208 + 167_296 + 10_250, 121),
+    # 49 x 5, 16 x 4 of squeeze-and-excite, 2; 3,956,192 weights, 9,340 biases, 4 x 21,008, head
+    # 1,280 x 10 + 10: sums of their own in test_efficientnet.py.
+    "efficientnet_b0": (311, 3_956_192 + 9_340 + 84_032 + 12_810, 49 + 32 + 1),
+    # 23 units in place of 16: 69 x 5, 23 x 4, 2; 4 x 31,024.
+    "efficientnet_b1": (439, 6_436_976 + 14_160 + 124_096 + 12_810, 69 + 46 + 1),
 }
 RUN_AT_32 = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1", "lenet", "cifarnet"]
 RUN_AT_32 += ["mobilenet_v2_035", "mobilenet_v3_small"]
+RUN_AT_32 += ["efficientnet_b0"]
 FROZEN = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1_025"]
 FROZEN += ["mobilenet_v2_035", "mobilenet_v3_small"]
 RUN_AT_32 += ["inception_v3", "vgg_16"]
-FROZEN += ["inception_v2", "inception_v3"]
+FROZEN += ["inception_v2", "inception_v3", "efficientnet_b0"]
 BUILT_WITH_BIASES = ["resnet_v1_101", "resnet_v1_152", "resnet_v1_200"]
 AUXILIARY = "/AuxLogits"  # layers of a head that is there to train the net alone
 NORM = ("/gamma", "/beta", "/moving_mean", "/moving_variance")
@@ -168,8 +178,9 @@ def test_head_scopes_hold_the_variables_that_depend_on_the_classes(name):
     variables = built(name)[0].get_collection(tf.GraphKeys.MODEL_VARIABLES)
     heads = tuple(f"{scope}/" for scope in net_function(name).head_scopes)
     in_head = {v.op.name for v in variables if v.op.name.startswith(heads)}
-    # No net has a layer of 10 channels but its logits.
-    of_classes = {v.op.name for v in variables if v.shape.as_list()[-1] == 10}
+    # No net has a layer of 10 channels but its logits, and a unit that squeezes 40.
+    of_10 = {v.op.name for v in variables if v.shape.as_list()[-1] == 10}
+    of_classes = {layer for layer in of_10 if "/squeeze_excite/" not in layer}
     assert of_classes <= in_head
     assert all(AUXILIARY in layer for layer in in_head - of_classes)
     assert len([layer for layer in of_classes if AUXILIARY not in layer]) == 2
@@ -186,6 +197,7 @@ def test_head_scopes_hold_the_variables_that_depend_on_the_classes(name):
         "vgg_16",
         "lenet",
         "cifarnet",
+        "efficientnet_b0",
     ],
 )
 def test_training_graph_has_no_stateful_random_op(name):
@@ -201,14 +213,21 @@ def test_training_graph_has_no_stateful_random_op(name):
     "name",
     [
         *("inception_v1", "inception_v2", "inception_v3", "resnet_v1_50", "mobilenet_v1"),
-        "mobilenet_v2",
+        *("mobilenet_v2", "densenet121", "efficientnet_b0"),
     ],
 )
 def test_batch_norm_is_fused(name):
     types = [op.type for op in built(name)[0].get_operations()]
     convolutions = types.count("Conv2D") + types.count("DepthwiseConv2dNative")
-    # All but the logits, and both parts of a separable first layer, or auxiliary logits.
-    without = {"inception_v2": 3, "inception_v3": 2}.get(name, 1)
+    # All but the logits, and both parts of a separable first layer, auxiliary logits, or
+    # squeeze-and-excite; DenseNet has a norm at its end.
+    without = {
+        "inception_v2": 3,
+        "inception_v3": 2,
+        "densenet121": 0,
+        "efficientnet_b0": 1 + 2 * 16,
+    }
+    without = without.get(name, 1)
     assert types.count("FusedBatchNormV3") == convolutions - without
     assert types.count("Rsqrt") == 0
 
@@ -315,7 +334,9 @@ def test_frozen_batch_norm(name):
     """No updates, no gamma or beta to train, and in training the outputs of inference."""
     images = np.random.RandomState(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
     small = {"depth_multiplier": 0.1}
-    dropout = {} if name.startswith("resnet") else {"dropout_keep_prob": 1.0}
+    known = inspect.signature(net_function(name)).parameters
+    everything_kept = {"dropout_keep_prob": 1.0, "drop_connect": 0.0}
+    dropout = {key: value for key, value in everything_kept.items() if key in known}
     with tf.Graph().as_default(), tf.Session() as session:
         training = get_network_fn(name, 10, is_training=True, freeze_batch_norm=True)
         frozen, _ = training(tf.constant(images), **small, **dropout)
