@@ -30,12 +30,14 @@ class Application(NamedTuple):
             there and of its batch norm.
         arguments: further ones of the function.
         bgr: whether its pictures are blue, green, red.
+        scale: of its pictures, where ours have 1.
     """
 
     name: str
     layers: Callable[[str], tuple[str, str]]
     arguments: Mapping[str, Any] = {}
     bgr: bool = False
+    scale: float = 1.0
 
 
 def _mobilenet_v1(layer: str) -> tuple[str, str]:
@@ -107,6 +109,55 @@ def _vgg_16(layer: str) -> tuple[str, str]:
     return f"block{block}_conv{number}", ""
 
 
+def _densenet(layer: str) -> tuple[str, str]:
+    """conv1, block1/unit_1/preact, block1/unit_1/conv1, ..., transition1/conv, postnorm, logits.
+
+    There the root is the first block, so that blocks count from conv2 and transitions from pool2.
+    """
+    known = {
+        "conv1": ("conv1_conv", "conv1_bn"),
+        "postnorm": ("", "bn"),
+        "logits": ("predictions", ""),
+    }
+    if layer in known:
+        return known[layer]
+    block, *unit, kind = layer.split("/")
+    if unit:
+        name = f"conv{int(block[-1]) + 1}_block{unit[0].removeprefix('unit_')}"
+        number = {"preact": 0, "conv1": 1, "conv2": 2}[kind]
+        return f"{name}_{number}_conv", f"{name}_{number}_bn"
+    name = f"pool{int(block[-1]) + 1}"
+    return f"{name}_conv", f"{name}_bn"
+
+
+def _efficientnet(layer: str) -> tuple[str, str]:
+    """Conv, block1a/depthwise, block1a/squeeze_excite/Conv, ..., Conv_1, Logits/Conv2d_1c_1x1.
+
+    The nets there begin by dividing pictures by 255 and, with the weights that Keras downloads, by
+    standardising them: `Normalization` then holds the mean of ImageNet and, as its variance, the
+    standard deviation, by whose root it divides; a `Rescaling` made for these weights divides by
+    that root once more. So their first convolution is given (x / 255 - mean) / deviation, what the
+    preprocessing `imagenet` gives ours. (Without them `Normalization` has the mean 0 and variance
+    1, and there is no such `Rescaling`.)
+    """
+    known = {
+        "Conv": ("stem_conv", "stem_bn"),
+        "Conv_1": ("top_conv", "top_bn"),
+        "Logits/Conv2d_1c_1x1": ("predictions", ""),
+    }
+    if layer in known:
+        return known[layer]
+    block, kind = layer.split("/", 1)
+    conv, norm = {
+        "expand": ("expand_conv", "expand_bn"),
+        "depthwise": ("dwconv", "bn"),
+        "squeeze_excite/Conv": ("se_reduce", ""),
+        "squeeze_excite/Conv_1": ("se_expand", ""),
+        "project": ("project_conv", "project_bn"),
+    }[kind]
+    return f"{block}_{conv}", f"{block}_{norm}"
+
+
 APPLICATIONS = {
     "mobilenet_v1": Application("MobileNet", _mobilenet_v1),
     "mobilenet_v1_075": Application("MobileNet", _mobilenet_v1, {"alpha": 0.75}),
@@ -128,6 +179,9 @@ APPLICATIONS = {
     ),
     "inception_v3": Application("InceptionV3", _inception_v3),
     "vgg_16": Application("VGG16", _vgg_16, bgr=True),
+    "densenet121": Application("DenseNet121", _densenet),
+    "efficientnet_b0": Application("EfficientNetB0", _efficientnet, scale=255.0),
+    "efficientnet_b1": Application("EfficientNetB1", _efficientnet, scale=255.0),
 }
 
 IMAGENET = "imagenet"  # instead of a file

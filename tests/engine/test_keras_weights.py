@@ -18,6 +18,7 @@ SIZES |= {"resnet_v1_50": 33}  # 4 k + 1 or 4 k + 2, where both pad alike
 SIZES |= {"mobilenet_v2": 64, "mobilenet_v2_035": 35}
 SIZES |= {"mobilenet_v3_large": 64, "mobilenet_v3_small": 70}
 SIZES |= {"inception_v3": 75, "vgg_16": 32}  # the smallest that Keras takes
+SIZES |= {"densenet121": 64, "efficientnet_b0": 64, "efficientnet_b1": 65}
 # Of other widths than those above.
 WIDTHS = {"mobilenet_v1_075", "mobilenet_v1_050"}
 WIDTHS |= {"mobilenet_v2_140", "mobilenet_v2_075", "mobilenet_v2_050"}
@@ -50,8 +51,10 @@ def outputs_of_ours(name, model, pictures):
     values = keras_weights.converted(model, name, shapes)
     assert values.keys() == variables.keys()
     with graph.as_default(), tf.Session() as session:
-        for name, value in values.items():
-            variables[name].load(value, session)
+        # All at once: each run of something new costs a look at the whole graph.
+        initializers = {name: variables[name].initializer for name in values}
+        fed = {initializers[name].inputs[1]: value for name, value in values.items()}
+        session.run(list(initializers.values()), fed)
         return session.run(logits)
 
 
@@ -64,8 +67,9 @@ def test_our_net_is_the_same_function(name):
     size = SIZES[name]
     model = randomized(keras_weights.application(name, 7, size))
     pictures = np.random.RandomState(2).uniform(-1, 1, [2, size, size, 3]).astype(np.float32)
-    turned = pictures[..., ::-1] if keras_weights.APPLICATIONS[name].bgr else pictures
-    expected = model(turned.astype(np.float32), training=False).numpy()
+    kind = keras_weights.APPLICATIONS[name]
+    turned = pictures[..., ::-1] if kind.bgr else pictures
+    expected = model(kind.scale * turned.astype(np.float32), training=False).numpy()
     ours = outputs_of_ours(name, model, pictures)
     # The pictures have a part in them, and by much more than what they may differ by.
     assert np.abs(expected[0] - expected[1]).max() > 1e-2
@@ -85,7 +89,7 @@ def test_the_layers_of_deeper_resnets(name):
     assert sorted(found) == sorted(layer.name for layer in model.layers if layer.weights)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "resnet_v1_50"])
+@pytest.mark.parametrize("name", ["mobilenet_v1", "resnet_v1_50", "densenet121"])
 def test_pictures_are_prepared_as_keras_prepares_them(name):
     import keras
 
