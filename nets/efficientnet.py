@@ -205,9 +205,13 @@ def _efficientnet_of(
                 net_scope,
                 stem_stride,
             )
+            # Uniform within 1 / sqrt(outputs), as in the published code.
+            initializer = tf.variance_scaling_initializer(
+                1 / 3, mode="fan_out", distribution="uniform"
+            )
             with (
                 tf.variable_scope("Logits"),
-                slim.arg_scope([slim.conv2d], weights_initializer=_head_initializer()),
+                slim.arg_scope([slim.conv2d], weights_initializer=initializer),
             ):
                 net = pooled(net, HEAD, end_points, global_pool)
                 if not num_classes:
@@ -250,11 +254,6 @@ def _efficientnet_of(
     efficientnet.arg_scope = efficientnet_arg_scope
     efficientnet.head_scopes = (f"{name}/Logits",)
     return efficientnet
-
-
-def _head_initializer() -> tf.keras.initializers.Initializer:
-    """Uniform within 1 / sqrt(outputs), as in the published code."""
-    return tf.variance_scaling_initializer(1 / 3, mode="fan_out", distribution="uniform")
 
 
 def efficientnet_arg_scope(
