@@ -3,7 +3,9 @@
 Howard et al. 2019, Searching for MobileNetV3, https://arxiv.org/abs/1905.02244. The bodies are
 Tables 1 and 2 of the paper. At 224x224 the large one has 4,171,272 convolution weights
 and takes 215,309,760 multiply-adds, the small one 1,501,832 and 55,486,400, with those of
-squeeze-and-excite and of the convolution behind the pool.
+squeeze-and-excite and of the convolution behind the pool. With 1000 classes they have 5,483,032 and
+2,542,856 parameters, and take 216,589,760 and 56,510,400 multiply-adds; the paper has 5.4 and 2.5
+million parameters, 219 and 56 million multiply-adds, research/slim 217 million for the large one.
 
 Different from the paper: Table 2 marks a squeeze-and-excite behind the convolution to 576, which
 neither the published checkpoints nor the paper's own number of parameters have. The defaults of

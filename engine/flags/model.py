@@ -33,8 +33,8 @@ def define_model(flag_values: absl_flags.FlagValues) -> None:
     group.integer(
         "stem_stride",
         None,
-        "By how much the first layers shrink the picture, up to the net's own (mobilenet_v1 2, "
-        "resnet_v1 4, inception_v1 8), which is the default; small pictures want less.",
+        "By how much the first layers shrink the picture, up to the net's own (2, 4 or 8), which "
+        "is the default; small pictures want less.",
         lower=1,
     )
     group.integer(
@@ -60,16 +60,16 @@ def define_layers(flag_values: absl_flags.FlagValues) -> None:
     group.float(
         "batch_norm_decay",
         None,
-        "Decay of the moving averages of batch norm; default: the net's own, 0.9997 (ResNet "
-        "0.997). A run of fewer than about 3/(1-decay) steps wants less, for example 0.99.",
+        "Decay of the moving averages of batch norm; default: the net's own, 0.99 to 0.9997. A run "
+        "of fewer than about 3/(1-decay) steps wants less, for example 0.99.",
         lower=0.0,
         upper=1.0,
     )
     group.float(
         "dropout_keep_prob",
         None,
-        "Share of the features that dropout keeps; default: the net's own (inception_v1 0.8, "
-        "mobilenet_v1 0.999). Short runs want 1.",
+        "Share of the features that dropout keeps; default: the net's own (most 0.8, mobilenet_v1 "
+        "0.999, vgg_16 0.5). Short runs want 1.",
         lower=0.01,
         upper=1.0,
     )

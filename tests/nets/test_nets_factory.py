@@ -131,7 +131,7 @@ def initializer_ops(graph):
 
 
 def test_all_tested():
-    assert list(NETS) == list(EXPECTED)
+    assert NETS.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -326,7 +326,7 @@ def test_listing_the_nets_does_not_import_tensorflow():
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert output.stdout.split() == [*EXPECTED, "False"]
+    assert output.stdout.split() == [*NETS, "False"]
 
 
 @pytest.mark.parametrize("name", FROZEN)

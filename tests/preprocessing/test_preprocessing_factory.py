@@ -21,6 +21,7 @@ SLIM_NAMES = """
 """
 FORGOTTEN = ["mobilenet_v1_075", "mobilenet_v1_050", "mobilenet_v1_025"]
 OURS = ["pad_crop", "imagenet", "densenet121", "efficientnet_b0", "efficientnet_b1"]
+OURS += ["resnet_v1_18", "resnet_v1_34", "mobilenet_v2_075", "mobilenet_v2_050"]
 
 
 def test_names_are_those_of_slim_its_forgotten_nets_and_ours():
