@@ -40,9 +40,10 @@ format: $(installed) ## Bring the code into the project's format
 	$(bin)/ruff format .
 
 test: lint ## Lint and run the test suite (under 10 minutes)
-	$(bin)/python -m pytest tests --ignore=tests/slow -n 2 --dist loadfile
+	$(bin)/python -m pytest tests --ignore=tests/slow -m "not slow" -n 2 --dist loadfile
 
-test-slow: $(installed) ## Run the long tests: tf-slim's own, whole benchmarks, then the crash-and-fuzz campaign
+test-slow: $(installed) ## Run the long tests: marked slow, every net, tf-slim's own, whole benchmarks, the campaign
+	$(bin)/python -m pytest tests --ignore=tests/slow -m slow -n 2 --dist loadfile
 	$(bin)/python -m pytest tests/slow
 	$(bin)/python -m tests.slow.campaign
 

@@ -70,6 +70,7 @@ def test_a_file_of_save_weights(model, tmp_path):
     np.testing.assert_array_equal(tensor(out, "MobilenetV1/Logits/Conv2d_1c_1x1/biases"), head)
 
 
+@pytest.mark.slow
 def test_weights_without_a_head_are_fine_tuned(tmp_path, tiny_dataset, caplog):
     import train_image_classifier
     from engine import flags

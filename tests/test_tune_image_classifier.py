@@ -125,6 +125,7 @@ def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(study, flags, tmp
     assert (tmp_path / history).read_bytes() == (directory / history).read_bytes()
 
 
+@pytest.mark.slow
 def test_trials_side_by_side_that_are_interrupted(failure, flags, tmp_path):
     endless = flags(tmp_path, *SEARCH, "--max_number_of_steps=1000000", "--parallel_trials=2")
     process = started(endless)

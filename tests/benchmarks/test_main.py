@@ -23,7 +23,7 @@ def benchmarks(output, *arguments):
         ("--rounds=0", "--rounds=0"),
         ("--only=train,fly", "--only=fly is not known - known: train, profile, eval,"),
         ("--only=,", "--only names nothing"),
-        ("--nets=mobilenet", "Name of network unknown mobilenet - did you mean mobilenet_v1"),
+        ("--nets=lenett", "Name of network unknown lenett - did you mean lenet?"),
         ("--scaling_net=mobilenet", "Name of network unknown mobilenet"),
         ("--sizes=32,many", "'many' is not a number of pixels"),
         ("--sizes=0", "'0' is not a number of pixels"),

@@ -87,7 +87,10 @@ def results(directory):
 
 @pytest.mark.parametrize(
     ("net", "size", "averages", "batch_size"),
-    [("lenet", 8, False, 1), ("lenet", 8, False, 2), ("mobilenet_v1_025", 16, True, 3)],
+    [
+        *(("lenet", 8, False, 1), ("lenet", 8, False, 2)),
+        pytest.param("mobilenet_v1_025", 16, True, 3, marks=pytest.mark.slow),
+    ],
 )
 def test_results_equal_those_of_a_graph_built_by_hand(
     finished_run,

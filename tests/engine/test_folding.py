@@ -29,7 +29,11 @@ def randomised(session):
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenet_v1_025", "mobilenet_v3_small", "inception_v1", "resnet_v1_50", "lenet"]
+    "name",
+    [
+        *("mobilenet_v1_025", "mobilenet_v3_small", "lenet"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("inception_v1", "resnet_v1_50")),
+    ],
 )
 def test_folded_nets_give_the_same(name):
     images = np.random.RandomState(1).normal(size=(2, 32, 32, 3)).astype(np.float32)

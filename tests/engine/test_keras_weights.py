@@ -62,7 +62,13 @@ def test_every_application_is_compared():
     assert {*SIZES, *WIDTHS, *RESNET_UNITS} == set(keras_weights.APPLICATIONS)
 
 
-@pytest.mark.parametrize("name", SIZES)
+# Of these a net of other width or depth is compared in every run.
+SLOW = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b1")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SIZES]
+)
 def test_our_net_is_the_same_function(name):
     size = SIZES[name]
     model = randomized(keras_weights.application(name, 7, size))
@@ -76,6 +82,7 @@ def test_our_net_is_the_same_function(name):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESNET_UNITS)
 def test_the_layers_of_deeper_resnets(name):
     ours = ["conv1", "logits"]

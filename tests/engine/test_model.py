@@ -244,8 +244,11 @@ def test_mixing_reaches_the_loss(build, flag):
 @pytest.mark.parametrize(
     "name",
     [
-        *("inception_v1", "inception_v3", "resnet_v1_50", "mobilenet_v1_025", "vgg_16"),
-        *("lenet", "cifarnet"),
+        *("mobilenet_v1_025", "vgg_16", "lenet", "cifarnet"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("inception_v1", "inception_v3", "resnet_v1_50")
+        ),
     ],
 )
 def test_every_net_takes_a_head_of_ones_own(configured, name):

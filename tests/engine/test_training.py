@@ -76,7 +76,14 @@ def assert_resumes(make_dataset, train, digest, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"]
+    "optimizer",
+    [
+        *("adam", "rmsprop"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("adadelta", "adagrad", "ftrl", "momentum", "sgd")
+        ),
+    ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(assert_resumes, optimizer):
     """CifarNet has dropout, and its preprocessing crops, flips and recolours."""
@@ -87,12 +94,14 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_every_optimizer(assert_resu
 @pytest.mark.parametrize(
     ("net", "schedule", "precision"),
     [
+        (("cifarnet",), "one_cycle", "off"),
+        pytest.param(("cifarnet",), "cosine", "off", marks=pytest.mark.slow),
         # Image sizes change at steps 2 and 4.
-        (
+        pytest.param(
             ("mobilenet_v1_025", "--stem_stride=1", "--image_size_schedule=8:0.8,12:1.6"),
             *("one_cycle", "bfloat16"),
+            marks=pytest.mark.slow,
         ),
-        (("cifarnet",), "cosine", "off"),
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one_with_all_that_short_runs_use(

@@ -101,6 +101,7 @@ def test_names_and_shapes_of_tf_slim():
     assert ours[2].op.name == theirs[2].op.name == "InceptionV2/Logits/SpatialSqueeze"
 
 
+@pytest.mark.slow
 def test_outputs_of_tf_slim():
     pictures = np.random.RandomState(1).uniform(-1, 1, [2, 49, 49, 3]).astype(np.float32)
     found = []

@@ -86,6 +86,7 @@ def test_names_and_shapes_of_tf_slim():
         assert end_points["Logits"].op.name == "InceptionV3/Logits/SpatialSqueeze"
 
 
+@pytest.mark.slow
 def test_outputs_of_tf_slim():
     """At the size at which its auxiliary head has the same layers; with biases for speed."""
     pictures = np.random.RandomState(1).uniform(-1, 1, [2, 299, 299, 3]).astype(np.float32)

@@ -83,13 +83,34 @@ EXPECTED = {
     # 23 units in place of 16: 69 x 5, 23 x 4, 2; 4 x 31,024.
     "efficientnet_b1": (439, 6_436_976 + 14_160 + 124_096 + 12_810, 69 + 46 + 1),
 }
-RUN_AT_32 = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1", "lenet", "cifarnet"]
-RUN_AT_32 += ["mobilenet_v2_035", "mobilenet_v3_small"]
-RUN_AT_32 += ["efficientnet_b0"]
-FROZEN = ["inception_v1", "resnet_v1_50", "resnet_v2_50", "mobilenet_v1_025"]
-FROZEN += ["mobilenet_v2_035", "mobilenet_v3_small"]
-RUN_AT_32 += ["inception_v3", "vgg_16"]
-FROZEN += ["inception_v2", "inception_v3", "efficientnet_b0"]
+# Other sizes of nets that are tested at one size in every run.
+VARIANTS = {
+    *("resnet_v1_101", "resnet_v1_152", "resnet_v1_200", "efficientnet_b1"),
+    *("mobilenet_v1_075", "mobilenet_v1_050"),
+    *("mobilenet_v2_140", "mobilenet_v2_075", "mobilenet_v2_050"),
+}
+
+
+def in_turn(names, always):
+    """Names as parameters of a test, those that not every run tests marked as slow."""
+    return [pytest.param(name, marks=() if name in always else pytest.mark.slow) for name in names]
+
+
+EVERY_NET = in_turn(NETS, NETS.keys() - VARIANTS)
+RUN_AT_32 = in_turn(
+    NETS,
+    {
+        *("inception_v3", "resnet_v1_18", "resnet_v2_50", "mobilenet_v1", "mobilenet_v2_035"),
+        *("mobilenet_v3_small", "efficientnet_b0", "vgg_16", "lenet", "cifarnet"),
+    },
+)
+FROZEN = in_turn(
+    [
+        *("inception_v1", "inception_v2", "inception_v3", "resnet_v1_50", "resnet_v2_50"),
+        *("mobilenet_v1_025", "mobilenet_v2_035", "mobilenet_v3_small", "efficientnet_b0"),
+    ],
+    {"inception_v2", "resnet_v2_50", "mobilenet_v1_025", "mobilenet_v3_small"},
+)
 BUILT_WITH_BIASES = ["resnet_v1_101", "resnet_v1_152", "resnet_v1_200"]
 AUXILIARY = "/AuxLogits"  # layers of a head that is there to train the net alone
 NORM = ("/gamma", "/beta", "/moving_mean", "/moving_variance")
@@ -134,7 +155,7 @@ def test_all_tested():
     assert NETS.keys() == EXPECTED.keys()
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EVERY_NET)
 def test_default_size_and_counts(name):
     graph, logits, end_points = built(name)
     variables, values, _ = EXPECTED[name]
@@ -148,7 +169,7 @@ def test_default_size_and_counts(name):
     assert predictions.op.name.endswith("redictions/Reshape_1")
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EVERY_NET)
 def test_registered_cost(name):
     """The figures of the registry are of 1000 classes, and of the net without what trains it."""
     graph, _, _ = built(name)
@@ -165,7 +186,7 @@ def test_registered_cost(name):
     assert sum(multiply_adds) + 990 * features == NETS[name].multiply_adds
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EVERY_NET)
 def test_weights_with_l2(name):
     assert (
         len(built(name)[0].get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
@@ -173,7 +194,7 @@ def test_weights_with_l2(name):
     )
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EVERY_NET)
 def test_head_scopes_hold_the_variables_that_depend_on_the_classes(name):
     variables = built(name)[0].get_collection(tf.GraphKeys.MODEL_VARIABLES)
     heads = tuple(f"{scope}/" for scope in net_function(name).head_scopes)

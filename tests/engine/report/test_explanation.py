@@ -77,7 +77,13 @@ def test_the_feature_map_is_the_last_one_with_places(
     assert found.shape.as_list()[1:3] == [side, side]
 
 
-@pytest.mark.parametrize("net", ["lenet", "mobilenet_v1_025", "inception_v1", "resnet_v1_50"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        *("lenet", "mobilenet_v1_025"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("inception_v1", "resnet_v1_50")),
+    ],
+)
 def test_a_head_of_ones_own_leaves_the_feature_map_as_it_is(configured, net):
     found = {}
     for units in (0, 6):
