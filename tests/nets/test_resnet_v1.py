@@ -103,6 +103,42 @@ def test_end_points_and_variables_of_resnet_v1_50():
     assert "resnet_v1_50/block1/unit_2/bottleneck_v1/shortcut/weights" not in shapes
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "units"), [(101, (3, 4, 23, 3)), (152, (3, 8, 36, 3))])
+def test_end_points_of_the_deeper_ones(depth, units):
+    name = f"resnet_v1_{depth}"
+    with tf.Graph().as_default(), slim.arg_scope(WITHOUT_BATCH_NORM):
+        _, end_points = getattr(resnet_v1, name)(images(5, 224, 224, 3), 1000)
+    head = {"global_pool", f"{name}/logits", f"{name}/spatial_squeeze", "predictions"}
+    assert set(end_points) == end_point_names(name, units) | head
+    maps = [end_points[f"{name}/block{block}"].shape.as_list() for block in (1, 2, 3, 4)]
+    # The stride of a block is in its last unit.
+    assert maps == [[5, 28, 28, 256], [5, 14, 14, 512], [5, 7, 7, 1024], [5, 7, 7, 2048]]
+
+
+def test_end_points_of_resnet_v1_34():
+    with tf.Graph().as_default(), slim.arg_scope(WITHOUT_BATCH_NORM):
+        _, end_points = resnet_v1.resnet_v1_34(images(5, 224, 224, 3), 1000)
+    for block, units, side, depth in [
+        (1, 3, 56, 64),
+        (2, 4, 28, 128),
+        (3, 6, 14, 256),
+        (4, 3, 7, 512),
+    ]:
+        prefix = f"resnet_v1_34/block{block}"
+        found = {name for name in end_points if name.startswith(f"{prefix}/")}
+        layers = ["", "/conv1", "/conv2"]
+        expected = {
+            f"{prefix}/unit_{unit}/basic_v1{layer}"
+            for unit in range(1, units + 1)
+            for layer in [*layers, *(["/shortcut"] if unit == 1 and block > 1 else [])]
+        }
+        assert found == expected
+        assert all(
+            end_points[n].shape.as_list() == [5, side, side, depth] for n in [prefix, *found]
+        )
+
+
 def test_end_points_and_variables_of_resnet_v1_18():
     with tf.Graph().as_default():
         with slim.arg_scope(resnet_v1.resnet_arg_scope()):
