@@ -205,13 +205,11 @@ def _efficientnet_of(
                 net_scope,
                 stem_stride,
             )
-            # Uniform within 1 / sqrt(outputs), as in the published code.
-            initializer = tf.variance_scaling_initializer(
-                1 / 3, mode="fan_out", distribution="uniform"
-            )
+            # The published code begins within 1 / sqrt(classes), which gives two classes logits of
+            # some tens. Glorot and Bengio 2010, equation 16, for them and for 1000 alike.
             with (
                 tf.variable_scope("Logits"),
-                slim.arg_scope([slim.conv2d], weights_initializer=initializer),
+                slim.arg_scope([slim.conv2d], weights_initializer=slim.xavier_initializer()),
             ):
                 net = pooled(net, HEAD, end_points, global_pool)
                 if not num_classes:

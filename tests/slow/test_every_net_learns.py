@@ -30,7 +30,7 @@ def run(script, define, *arguments):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Directory of a dataset of 600 pictures to train on and 200 to test."""
+    """Directory of a dataset of some 600 pictures to train on and 200 to test."""
     if not CIFAR10:
         pytest.skip("CIFAR10_DIR is not set")
     pictures, directory = tmp_path_factory.mktemp("pictures"), tmp_path_factory.mktemp("data")
@@ -61,6 +61,6 @@ def test_a_net_learns(dataset, tmp_path, name):
     if name not in WITHOUT_BATCH_NORM:
         rate.append("--batch_norm_decay=0.9")
     run(train_image_classifier, flags.define_training, *given, *net, *steps, *rate)
-    # By chance it is 0.5, give or take 0.035 (one standard deviation of 200 pictures).
-    evaluation = [f"--checkpoint_path={tmp_path}", "--min_accuracy=0.75"]
+    # By chance it is 0.5; the standard deviation of 208 pictures is 0.035, five of them 0.173.
+    evaluation = [f"--checkpoint_path={tmp_path}", "--min_accuracy=0.675"]
     run(eval_image_classifier, flags.define_evaluation, *evaluation)
