@@ -14,6 +14,8 @@ the same ones: `expand`, `depthwise`, `squeeze_excite/Conv` and `Conv_1`, `proje
 first and the last convolution, `Conv` and `Conv_1`, and the head. The units are named as in the
 published weights, block1a, block2a, block2b, ..., by stage and place in it, so that those of the
 same stage share their names in all EfficientNets.
+
+Deviation: the logits begin with weights that suit any number of classes.
 """
 
 import math

@@ -147,6 +147,7 @@ def test_trials_side_by_side_that_are_interrupted(failure, flags, tmp_path):
         assert len([*run.glob("model.ckpt-*.index")]) == 1
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_all_at_once(flags, tmp_path):
     process = started(flags(tmp_path, *SEARCH, "--max_number_of_steps=1000000"))
     run = tmp_path / "trial_0000"

@@ -54,7 +54,10 @@ def test_a_file_that_exists_is_not_replaced(written):
         hdf5.write(written, {}, RUN)
 
 
-@pytest.mark.parametrize("net", ["lenet", "mobilenet_v1_025"])  # the latter has moving averages
+@pytest.mark.parametrize(
+    "net",
+    ["lenet", pytest.param("mobilenet_v1_025", marks=pytest.mark.slow)],  # with moving averages
+)
 def test_evaluation_takes_it_for_the_checkpoint(copied_run, make_dataset, evaluate, tmp_path, net):
     run, path = copied_run(net), tmp_path / "x.h5"
     arguments = [f"--checkpoint_path={run}", "--format=h5", f"--output_file={path}"]

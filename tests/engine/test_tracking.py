@@ -54,7 +54,10 @@ BATCH_NORM = ("--model_name=mobilenet_v1_025", "--train_image_size=16", "--batch
 
 @pytest.mark.parametrize(
     ("arguments", "looked_at"),
-    [(BATCH_NORM, ["8"]), (["--moving_average_decay=0.5"], ["3", "8"])],
+    [
+        pytest.param(BATCH_NORM, ["8"], marks=pytest.mark.slow),
+        (["--moving_average_decay=0.5"], ["3", "8"]),
+    ],
 )
 def test_a_validation_is_an_evaluation(validated, evaluated, arguments, looked_at):
     run = validated("run", 8, *arguments, "--save_interval_steps=1", "--keep_checkpoint_max=0")

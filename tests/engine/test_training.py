@@ -35,7 +35,9 @@ def content(directory):
     return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
 
 
-@pytest.mark.parametrize("net", ["cifarnet", "mobilenet_v1_025"])
+@pytest.mark.parametrize(
+    "net", ["cifarnet", pytest.param("mobilenet_v1_025", marks=pytest.mark.slow)]
+)
 def test_a_resumed_run_is_the_uninterrupted_one(
     make_dataset, finished_run, train, flags_of, digest, tmp_path, net
 ):
