@@ -21,6 +21,7 @@ CLASSES = {0: "airplane", 6: "frog"}
 PER_CLASS = 400
 # These shrink pictures of 32 pixels to one place long before their end, and learn slowly then.
 STEM_STRIDE = {"mobilenet": 1, "efficientnet": 1}
+STEPS = {"mobilenet_v1_025": 300}  # others take 150
 WITHOUT_BATCH_NORM = ("lenet", "cifarnet", "vgg_16")
 
 
@@ -56,11 +57,11 @@ def test_a_net_learns(dataset, tmp_path, name):
     given = ["--dataset_name=two", f"--dataset_dir={dataset}", f"--train_dir={tmp_path}"]
     net = [f"--model_name={name}", "--train_image_size=32", "--preprocessing_name=pad_crop"]
     net += [f"--stem_stride={n}" for kind, n in STEM_STRIDE.items() if name.startswith(kind)]
-    steps = ["--batch_size=32", "--max_number_of_steps=150", "--optimizer=adam"]
+    steps = ["--batch_size=32", f"--max_number_of_steps={STEPS.get(name, 150)}", "--optimizer=adam"]
     rate = ["--learning_rate=0.0003" if name in WITHOUT_BATCH_NORM else "--learning_rate=0.001"]
     if name not in WITHOUT_BATCH_NORM:
         rate.append("--batch_norm_decay=0.9")
     run(train_image_classifier, flags.define_training, *given, *net, *steps, *rate)
-    # By chance it is 0.5; the standard deviation of 208 pictures is 0.035, five of them 0.173.
-    evaluation = [f"--checkpoint_path={tmp_path}", "--min_accuracy=0.675"]
+    # By chance it is 0.5, give or take 0.035 (one standard deviation of 208 pictures).
+    evaluation = [f"--checkpoint_path={tmp_path}", "--min_accuracy=0.75"]
     run(eval_image_classifier, flags.define_evaluation, *evaluation)
