@@ -63,13 +63,7 @@ def write(
             "the directory is not empty", where=str(directory), remedy="pass another one"
         )
     with files.locked(directory):
-        with tf.Graph().as_default() as graph:
-            tf.set_random_seed(_SEED)
-            images = tf.placeholder(
-                tf.float32, [None, run.image_size, run.image_size, run.channels]
-            )
-            model.build_net(images, run.num_classes, run, is_training=False)
-            variables = {variable.op.name: variable for variable in slim.get_model_variables()}
+        graph, variables = _built(run)
         shapes = {name: tuple(each.shape.as_list()) for name, each in variables.items()}
         given = None if values is None else values(shapes)
         with graph.as_default(), tf.Session() as session:
@@ -84,3 +78,12 @@ def write(
         if class_names:
             text = json.dumps(dataclasses.asdict(run), indent=2, ensure_ascii=False) + "\n"
             files.write_text(directory / run_dir.RUN_FILE, text)
+
+
+def _built(run: run_dir.Run) -> tuple[tf.Graph, dict[str, tf.Variable]]:
+    """The net of a run in a graph of its own, and its variables by name."""
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(_SEED)
+        images = tf.placeholder(tf.float32, [None, run.image_size, run.image_size, run.channels])
+        model.build_net(images, run.num_classes, run, is_training=False)
+        return graph, {variable.op.name: variable for variable in slim.get_model_variables()}
